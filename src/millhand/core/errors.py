@@ -1,0 +1,150 @@
+"""Every error that millhand raises, under one root.
+
+    MillhandError
+    ├─ QueueFull                    no place, and told not to wait (or waited long enough)
+    ├─ PoolClosed      RuntimeError submitted after shutdown began
+    ├─ TaskTimeout     TimeoutError a call ran longer than its timeout
+    ├─ BadArguments    ValueError   arguments that the function's signature refuses
+    ├─ UnknownJobType  LookupError  a job type that nobody registered
+    ├─ JobNotFound     LookupError  no job has this id
+    ├─ JobFailed                    the job ended in `failed`; carries the remote error
+    ├─ JobCancelled                 the job ended in `cancelled`
+    ├─ IllegalMove                  a change of state that the table in `core.job` does not allow
+    ├─ LeaseLost                    a finish by a worker that no longer owns the job
+    └─ StoreError                   the database refused or could not be reached
+
+All of them cross processes: the fields are the constructor's arguments, the text is made by `__str__`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class MillhandError(Exception):
+    """The root of every error raised by millhand itself (a user's own exceptions pass through whole)."""
+
+
+class QueueFull(MillhandError):
+    """This says that every place in a queue was taken, and that the caller was not to wait any longer."""
+
+    def __init__(self, waiting: int, limit: int, remedy: str = "wait and try again, or raise queue_size") -> None:
+        super().__init__(waiting, limit, remedy)
+        self.waiting, self.limit, self.remedy = waiting, limit, remedy
+
+    def __str__(self) -> str:
+        return f"{self.waiting} of {self.limit} places are taken; {self.remedy}"
+
+
+class PoolClosed(MillhandError, RuntimeError):
+    """This says that a pool takes no more work; a RuntimeError, as the standard library raises here."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class TaskTimeout(MillhandError, TimeoutError):
+    """This says that a call ran longer than it was allowed to."""
+
+    def __init__(self, name: str, timeout: float) -> None:
+        super().__init__(name, timeout)
+        self.name, self.timeout = name, timeout
+
+    def __str__(self) -> str:
+        return f"{self.name} was still running after {self.timeout:g} s; raise its timeout or make it shorter"
+
+
+class BadArguments(MillhandError, ValueError):
+    """This says which argument a job type refuses, and why. `path` is like `$.size` or `$.items[0]`."""
+
+    def __init__(self, type: str, reason: str, path: str = "$") -> None:
+        super().__init__(type, reason, path)
+        self.type, self.reason, self.path = type, reason, path
+
+    def __str__(self) -> str:
+        return f"{self.type} refuses these arguments: {self.reason} (at {self.path})"
+
+
+class UnknownJobType(MillhandError, LookupError):
+    """This says that no function is registered under this name."""
+
+    def __init__(self, type: str, known: tuple[str, ...] = ()) -> None:
+        super().__init__(type, known)
+        self.type, self.known = type, known
+
+    def __str__(self) -> str:
+        known = ", ".join(sorted(self.known)) or "none"
+        return f"no job type {self.type!r} is registered (known: {known}); register it with @jobs.register"
+
+
+class JobNotFound(MillhandError, LookupError):
+    """This says that the store holds no job with this id."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id)
+        self.id = id
+
+    def __str__(self) -> str:
+        return f"there is no job {self.id!r}; it may have been removed after its retention time"
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorInfo:
+    """What is kept of an exception that a job raised: its class's name, its text and its traceback as text."""
+
+    type: str
+    message: str
+    traceback: str = ""
+
+
+class JobFailed(MillhandError):
+    """This says that a job ended in `failed`: its attempts are spent. `error` tells what the last one raised."""
+
+    def __init__(self, id: str, error: ErrorInfo) -> None:
+        super().__init__(id, error)
+        self.id, self.error = id, error
+
+    def __str__(self) -> str:
+        return f"job {self.id} failed: {self.error.type}: {self.error.message}\n{self.error.traceback}".rstrip()
+
+
+class JobCancelled(MillhandError):
+    """This says that a job ended in `cancelled`, so it has no result."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id)
+        self.id = id
+
+    def __str__(self) -> str:
+        return f"job {self.id} was cancelled"
+
+
+class IllegalMove(MillhandError):
+    """This says that a job cannot go from one state to another."""
+
+    def __init__(self, id: str, state: str, wanted: str) -> None:
+        super().__init__(id, state, wanted)
+        self.id, self.state, self.wanted = id, state, wanted
+
+    def __str__(self) -> str:
+        return f"job {self.id} is {self.state} and cannot become {self.wanted}"
+
+
+class LeaseLost(MillhandError):
+    """This says that a job was taken from the worker that wants to finish it; nothing was changed."""
+
+    def __init__(self, id: str, token: int) -> None:
+        super().__init__(id, token)
+        self.id, self.token = id, token
+
+    def __str__(self) -> str:
+        return f"token {self.token} of job {self.id} is stale: the job was given to somebody else; drop this outcome"
+
+
+class StoreError(MillhandError):
+    """This says that the database refused, or could not be reached; what was asked has not been done."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason

@@ -1,0 +1,1 @@
+SELECT state, sum(n) FROM counts GROUP BY state

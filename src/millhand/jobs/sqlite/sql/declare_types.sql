@@ -1,0 +1,1 @@
+INSERT OR IGNORE INTO types (name) SELECT value FROM json_each(:types)

@@ -1,0 +1,1 @@
+SELECT queue, state FROM jobs WHERE id = :id

@@ -1,0 +1,1 @@
+SELECT queue FROM counts WHERE state = 'pending' AND n > 0
