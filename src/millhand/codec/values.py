@@ -12,9 +12,7 @@ def to_plain(value: Any) -> Any:
     """Turn a value that JSON has no word for into one that it has; msgspec calls this hook."""
     if isinstance(value, Path):
         return str(value)
-    raise NotImplementedError(
-        f"a {type(value).__name__} cannot be kept as JSON; pass plain data, a dataclass or a Path"
-    )
+    raise NotImplementedError(f"a {type(value).__name__} cannot be kept as JSON; use plain data, a dataclass or a Path")
 
 
 def from_plain(wanted: Any, value: Any) -> Any:

@@ -134,6 +134,16 @@ class Jobs:
         """Return a handle for a job that was submitted earlier, or elsewhere; nothing is looked up yet."""
         return JobHandle(id, self.store, self.watch)
 
+    def move_to(self, url: str) -> None:
+        """Use another database than the one named at construction.
+
+        Raises:
+            ValueError: for a URL that names none, or when this has been opened already.
+        """
+        if self._opened is not None:
+            raise ValueError(f"{self.url} is in use already; choose the database before the first submit or read")
+        self.url, self._path = url, path_of(url)
+
     def draft(
         self, type: str, payload: bytes | str | None, options: JobOptions | None = None, *, id: str | None = None
     ) -> NewJob:
@@ -154,10 +164,10 @@ class Jobs:
         registered = self.registry.find(type)
         if registered is not None:
             checked = registered.signature.check(payload)
-        elif self.registry.matches(type, self.store.reading.types()):
+        elif self.registry.matches(type, declared := self.store.reading.types()):
             checked = _unknown_signature(type).check(payload)
         else:
-            raise UnknownJobType(type, tuple(self.registry.names))
+            raise UnknownJobType(type, tuple({*self.registry.names, *declared}))
         return make_draft(type, checked, registered, options or JobOptions(), id)
 
     def close(self) -> None:
@@ -206,6 +216,11 @@ class JobsView:
     def submit(self, function: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> JobHandle:
         """See `Jobs.submit`."""
         return self._jobs._submit(self._options, function, args, kwargs)  # noqa: SLF001 - one class, two faces
+
+
+def open_store(url: str) -> Store:
+    """Open the database that a URL names. Raises ValueError or StoreError."""
+    return SqliteStore(path_of(url))
 
 
 def _unknown_signature(type: str) -> FunctionSignature:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from itertools import pairwise
 
 from millhand.core.clock import Instant, Seconds
 from millhand.core.errors import StoreError
@@ -71,12 +72,9 @@ class Presence:
         """Free the jobs of the runners named, and of all that are dead beyond doubt. Raises StoreError."""
         rescued = self._store.claims.rescue(dead=dead, expired=expired)
         for rescue in rescued:
-            log.info(
-                "runner %s died: %d of its jobs wait again, %d given up",
-                rescue.runner,
-                rescue.requeued,
-                rescue.given_up,
-            )
+            if rescue.requeued or rescue.given_up:
+                text = "runner %s is gone: %d of its jobs wait again, %d are given up"
+                log.warning(text, rescue.runner, rescue.requeued, rescue.given_up)
         return rescued
 
     def retire(self) -> None:
@@ -92,5 +90,5 @@ class Presence:
 
     def _may_judge(self, now: Instant) -> bool:
         times = [*self._beats, now]
-        in_time = all(later - earlier <= 1.5 * self._beat for earlier, later in zip(times, times[1:], strict=False))
+        in_time = all(later - earlier <= 1.5 * self._beat for earlier, later in pairwise(times))
         return len(self._beats) == BEATS_TO_JUDGE and in_time

@@ -115,8 +115,10 @@ class Claims(Protocol):
         """
 
     def rescue(self, *, dead: Collection[str] = (), expired: bool = True, now: Instant | None = None) -> list[Rescue]:
-        """Free the jobs of dead runners: those named in `dead`, those whose death lock is free, and, if
-        `expired`, those whose lease ran out.
+        """Free the jobs of dead runners.
+
+        Those are: the ones named in `dead`, those whose death lock is free, and, if `expired`, those whose
+        lease ran out.
 
         Only who made its own last beats in time may ask for `expired`: a store that nobody could write for a
         while holds only leases that look expired.
@@ -195,12 +197,21 @@ class Store(Protocol):
     """The five parts, as one thing to hand around."""
 
     @property
-    def intake(self) -> Intake: ...
+    def intake(self) -> Intake:
+        """Where jobs come in."""
+
     @property
-    def claims(self) -> Claims: ...
+    def claims(self) -> Claims:
+        """Where runners take and bring back."""
+
     @property
-    def reading(self) -> Reading: ...
+    def reading(self) -> Reading:
+        """Where everybody looks."""
+
     @property
-    def control(self) -> Control: ...
+    def control(self) -> Control:
+        """Where people change what happens."""
+
     @property
-    def housekeeping(self) -> Housekeeping: ...
+    def housekeeping(self) -> Housekeeping:
+        """What keeps it in order."""

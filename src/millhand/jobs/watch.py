@@ -85,6 +85,11 @@ class Watch:
         take_back()
         return found[0] if found else self._store.reading.get(id)
 
+    def look_soon(self) -> None:
+        """Look now rather than at the next tick; for whoever knows that something has ended elsewhere."""
+        if self._wishes:
+            self._stirred.set()
+
     def close(self) -> None:
         """Stop looking. Idempotent."""
         self._closed = True
@@ -101,8 +106,8 @@ class Watch:
             self._thread.start()
 
     def _note_commit(self, arrived: bool, ended: Collection[str]) -> None:  # noqa: FBT001 - a listener's shape
-        if ended and self._wishes:
-            self._stirred.set()
+        if ended:
+            self.look_soon()
 
     def _take_back(self, id: str, callback: Callback) -> bool:
         with self._changing:

@@ -38,8 +38,8 @@ class TaskPool(Protocol):
 class Attempt:
     """One claimed job on its way through the pool."""
 
-    def __init__(self, job: ClaimedJob, job_type: JobType) -> None:
-        self.job, self.type = job, job_type
+    def __init__(self, job: ClaimedJob, job_type: JobType, timeout: Seconds | None) -> None:
+        self.job, self.type, self.timeout = job, job_type, timeout
         self.current = CurrentJob(job)
         self.future: Future[Any] | None = None
         self.timed_out = False
@@ -60,14 +60,20 @@ class Attempts:
         pool: where they run.
         settle: called with each attempt and its outcome, once, mostly from a worker's thread.
         note_end: called after that: there is room for another.
+        job_timeout: the limit for jobs that bring none.
     """
 
     def __init__(
-        self, pool: TaskPool, settle: Callable[[Attempt, Outcome], None], note_end: Callable[[], None]
+        self,
+        pool: TaskPool,
+        settle: Callable[[Attempt, Outcome], None],
+        note_end: Callable[[], None],
+        job_timeout: Seconds | None = None,
     ) -> None:
         self._pool = pool
         self._settle = settle
         self._note_end = note_end
+        self._job_timeout = job_timeout
         self._held: dict[str, Attempt] = {}
 
     def __len__(self) -> int:
@@ -85,13 +91,13 @@ class Attempts:
         Raises:
             PoolClosed: when the pool takes no more; the job is not held then.
         """
-        attempt = Attempt(job, job_type)
+        attempt = Attempt(job, job_type, job.timeout or self._job_timeout)
         self._held[job.id] = attempt
         try:
-            if job.timeout is None:
+            if attempt.timeout is None:
                 attempt.future = self._pool.submit(self._run, attempt)
             else:
-                attempt.future = self._pool.with_options(timeout=job.timeout).submit(self._run, attempt)
+                attempt.future = self._pool.with_options(timeout=attempt.timeout).submit(self._run, attempt)
                 attempt.future.add_done_callback(lambda future: self._note_timeout(attempt, future))
         except BaseException:
             del self._held[job.id]
@@ -127,7 +133,7 @@ class Attempts:
         set_current_job(attempt.current)
         outcome = run_once(attempt.job, attempt.type)
         if attempt.timed_out and not isinstance(outcome, Done):
-            outcome = TimedOut(attempt.job.timeout or 0.0)
+            outcome = TimedOut(attempt.timeout or 0.0)
         self._end(attempt, outcome)
 
     def _note_timeout(self, attempt: Attempt, future: Future[Any]) -> None:
@@ -138,7 +144,7 @@ class Attempts:
         # The thread is still inside the function. A job that has attempts left must not be claimable before
         # it came back, or two attempts would run at once; one that has none left can end now.
         if attempt.job.attempt >= attempt.job.max_attempts:
-            self._end(attempt, TimedOut(attempt.job.timeout or 0.0))
+            self._end(attempt, TimedOut(attempt.timeout or 0.0))
 
     def _end(self, attempt: Attempt, outcome: Outcome) -> None:
         if attempt.take_ticket():

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 
 from millhand.core.clock import Clock, Seconds, SystemClock
@@ -28,7 +28,7 @@ from millhand.jobs.store import Store
 from millhand.pool import ThreadPool
 from millhand.runner.attempt import Attempts, TaskPool
 from millhand.runner.claim import ClaimDuty
-from millhand.runner.duty import Bell, DutyThread, Together
+from millhand.runner.duty import Bell, Duty, DutyThread, Together
 from millhand.runner.reconcile import Reconcile
 from millhand.runner.settle import Settle
 from millhand.runner.wishes import Wishes
@@ -37,13 +37,21 @@ log = logging.getLogger("millhand")
 
 
 class Duties:
-    """All that a runner does, put together but not yet driven by anything: threads here, a schedule in the simulator."""
+    """All that a runner does, put together and driven by nothing yet: threads do here, a schedule in the simulator."""
 
-    def __init__(
-        self, store: Store, registry: Registry, pool: TaskPool, runner: str, *, workers: int, chance: random.Random
+    def __init__(  # noqa: PLR0913 - called by the runner and by the simulator, nobody else
+        self,
+        store: Store,
+        registry: Registry,
+        pool: TaskPool,
+        runner: str,
+        *,
+        workers: int,
+        chance: random.Random,
+        job_timeout: Seconds | None = None,
     ) -> None:
         self.settle = Settle(store.claims, chance)
-        self.attempts = Attempts(pool, self.settle.add, self._note_end)
+        self.attempts = Attempts(pool, self.settle.add, self._note_end, job_timeout)
         self.claim = ClaimDuty(store, registry, self.attempts, runner, workers=workers)
         self.wishes = Wishes(store, self.attempts, runner)
         self.reconcile = Reconcile(store, self.claim, self.attempts, self.settle, runner)
@@ -64,6 +72,7 @@ class Runner:
     Args:
         jobs: whose registered types are run.
         workers: how many jobs run at once.
+        job_timeout: how long an attempt may take where neither its job nor its type says; None: no limit.
         id: only for a runner under a supervisor, which has announced it and beats for it.
 
     Raises:
@@ -71,7 +80,9 @@ class Runner:
         StoreError: on start, when the database cannot be used.
     """
 
-    def __init__(self, jobs: Jobs, *, workers: int = 8, id: str | None = None) -> None:
+    def __init__(
+        self, jobs: Jobs, *, workers: int = 8, job_timeout: Seconds | None = None, id: str | None = None
+    ) -> None:
         if workers < 1:
             raise ValueError(f"workers must be at least 1, got {workers}")
         self.id = id or f"r-{new_id()}"
@@ -82,45 +93,39 @@ class Runner:
         self._presence = None if id else Presence(self._store, self.id, lease=LEASE, beat=BEAT)
         self._pool = ThreadPool(workers, thread_name_prefix="millhand-worker", queue_size=None)
         self.duties = Duties(self._store, jobs.registry, self._pool, self.id, workers=workers, chance=random.Random())
-        self._threads: list[DutyThread] = []
-        self._forget_commits = lambda: None
+        self._working: list[DutyThread] = []
+        self._beating: DutyThread | None = None
+        self._forget_commits: Callable[[], None] = lambda: None
 
     def start(self) -> Runner:
         """Announce this runner and begin to claim. Raises StoreError."""
         self._store.housekeeping.declare_types(self._jobs.registry.names)
         if self._presence is not None:
             self._presence.announce()
+            self._beating = self._drive("beat", self._presence)
         duties = self.duties
         self._forget_commits = self._store.housekeeping.on_commit(self._note_commit)
-        threads = [
-            ("claim", duties.claim, duties.claim.bell),
-            ("settle", duties.settle, duties.settle.bell),
-            ("care", Together(duties.wishes, duties.reconcile), Bell()),
+        self._working = [
+            self._drive("claim", duties.claim, duties.claim.bell),
+            self._drive("settle", duties.settle, duties.settle.bell),
+            self._drive("care", Together(duties.wishes, duties.reconcile)),
         ]
-        if self._presence is not None:
-            threads.append(("beat", self._presence, Bell()))
-        self._threads = [DutyThread(name, duty, bell, self._clock) for name, duty, bell in threads]
-        for thread in self._threads:
-            thread.start()
         return self
 
     def stop(self, grace: Seconds = 30.0) -> None:
         """Stop in order (see the top of this module); running jobs get `grace` seconds to finish. Idempotent."""
-        threads, self._threads = self._threads, []
-        if not threads:
+        working, self._working = self._working, []
+        if not working:
             return
         self.duties.claim.stop()
         self._give_back(self.duties.attempts.take_back())
         self._wait_for_attempts(grace)
         self._give_back(self.duties.attempts.abandon())
-        *others, beat = threads if self._presence is not None else (*threads, None)
-        for thread in others:
+        for thread in working:
             thread.stop()
         self._bring_back_last_outcomes()
         self._forget_commits()
         self._pool.shutdown(wait=False)
-        if beat is not None:
-            beat.stop()
         self._retire()
 
     def __enter__(self) -> Runner:
@@ -130,6 +135,11 @@ class Runner:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.stop() if error is None else self.stop(grace=1.0)
+
+    def _drive(self, name: str, duty: Duty, bell: Bell | None = None) -> DutyThread:
+        thread = DutyThread(name, duty, bell or Bell(), self._clock)
+        thread.start()
+        return thread
 
     def _note_commit(self, arrived: bool, ended: Sequence[str]) -> None:  # noqa: FBT001 - a listener's shape
         if arrived:
@@ -157,8 +167,10 @@ class Runner:
                 return
 
     def _retire(self) -> None:
+        if self._presence is None or self._beating is None:
+            return
+        self._beating.stop()
         try:
-            if self._presence is not None:
-                self._presence.retire()
+            self._presence.retire()
         except StoreError as error:
             log.warning("runner %s could not retire; its lease will end: %s", self.id, error)

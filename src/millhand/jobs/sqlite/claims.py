@@ -171,7 +171,7 @@ def _release(group: Group, held: str) -> int:
     return len(pairs)
 
 
-def _rescue(group: Group, known_dead: Collection[str], expired: bool, now: Instant) -> list[Rescue]:  # noqa: FBT001
+def _rescue(group: Group, known_dead: Collection[str], expired: bool, now: Instant) -> list[Rescue]:  # noqa: FBT001 - private
     dead = group.rows("dead_runners", now=now, expired=expired, dead=to_json(sorted(known_dead)))
     return [_rescue_from(group, runner, now) for [runner] in dead]
 

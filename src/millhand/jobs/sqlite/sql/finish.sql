@@ -6,7 +6,6 @@ SET state = iif(ending.state = 'scheduled' AND jobs.cancel_requested, 'cancelled
     attempt = jobs.attempt - ending.uncounted,
     run_at = iif(ending.state = 'scheduled', :now + ending.delay, jobs.run_at),
     finished_at = iif(ending.state = 'scheduled' AND NOT jobs.cancel_requested, NULL, :now),
-    runner = NULL,
     suspect = 0,
     deaths = 0
 FROM (

@@ -1,0 +1,5 @@
+"""`python -m millhand.cli`: the same as the `millhand` command."""
+
+from millhand.cli.main import main
+
+main()
