@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from contextvars import ContextVar
 
 from millhand.core.job import ClaimedJob
@@ -14,16 +13,8 @@ class CurrentJob:
     def __init__(self, job: ClaimedJob) -> None:
         self.id, self.type = job.id, job.type
         self.attempt, self.max_attempts, self.token = job.attempt, job.max_attempts, job.token
-        self._cancelling = threading.Event()
-
-    @property
-    def cancel_requested(self) -> bool:
+        self.cancel_requested = False
         """Whether somebody asked for this job to be cancelled, or its time is up; stop soon and tidily then."""
-        return self._cancelling.is_set()
-
-    def request_cancel(self) -> None:
-        """Note that the job is to stop; the runner calls this."""
-        self._cancelling.set()
 
 
 _current: ContextVar[CurrentJob] = ContextVar("millhand_current_job")

@@ -108,7 +108,7 @@ class Attempts:
         attempt = self._held.get(id)
         if attempt is None:
             return
-        attempt.current.request_cancel()
+        attempt.current.cancel_requested = True
         if attempt.future is not None and attempt.future.cancel():
             self._end(attempt, Cancelled())
 
@@ -120,7 +120,7 @@ class Attempts:
         """Ask every attempt to stop, let go of it, and return its job; what it ends with is dropped."""
         held = self.held
         for attempt in held:
-            attempt.current.request_cancel()
+            attempt.current.cancel_requested = True
         return self._let_go(held)
 
     def _let_go(self, attempts: list[Attempt]) -> list[ClaimedJob]:
@@ -140,7 +140,7 @@ class Attempts:
         if future.cancelled() or not isinstance(future.exception(), TaskTimeout):
             return
         attempt.timed_out = True
-        attempt.current.request_cancel()
+        attempt.current.cancel_requested = True
         # The thread is still inside the function. A job that has attempts left must not be claimable before
         # it came back, or two attempts would run at once; one that has none left can end now.
         if attempt.job.attempt >= attempt.job.max_attempts:

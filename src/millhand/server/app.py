@@ -8,8 +8,8 @@ Guarantees:
     is a problem (RFC 9457). Nothing is sent before the whole answer is known.
 
 Shutdown:
-    1. `drain`: `/readyz` says no. 2. `answer_polls`: long polls are answered at once. 3. When no request
-    is left, `close` ends the threads. The `Jobs` stays open: who made it closes it.
+    1. `drain`: `/readyz` says no. 2. `answer_polls`: long polls are answered at once. 3. `wait_until_idle`.
+    4. `close` ends the threads. The `Jobs` stays open: who made it closes it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from time import perf_counter
 
 from starlette.routing import Route, Router
 
+from millhand.core.clock import Seconds
 from millhand.jobs import Jobs
 from millhand.server.answers import Message, Receive, Scope, Send, answer_error, send_answer
 from millhand.server.deadline import Deadlines
@@ -39,6 +40,8 @@ class App:
     def __init__(self, jobs: Jobs, settings: ServerSettings) -> None:
         self.settings = settings
         self.draining = False
+        self._in_flight = 0
+        self._idle: asyncio.Future[None] | None = None
         self._metrics = Metrics()
         self._deadlines = Deadlines(settings.http_timeout)
         self._intake = IntakeDoor(lambda: jobs.store.intake, settings, self._metrics.batches.note)
@@ -58,7 +61,13 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (or take part in the lifespan protocol)."""
         if scope["type"] == "http":
-            await self._answer(scope, receive, send)
+            self._in_flight += 1
+            try:
+                await self._answer(scope, receive, send)
+            finally:
+                self._in_flight -= 1
+                if self._idle is not None and not self._in_flight and not self._idle.done():
+                    self._idle.set_result(None)
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
         else:
@@ -73,8 +82,18 @@ class App:
         """Answer all long polls with the jobs as they stand now."""
         self._reads.answer_polls()
 
+    async def wait_until_idle(self, timeout: Seconds) -> bool:
+        """Wait until no request is in flight; tell whether that was so in time.
+
+        A server's own idea of this is not enough: it forgets requests whose client has left.
+        """
+        if self._in_flight:
+            self._idle = self._idle or asyncio.get_running_loop().create_future()
+            await asyncio.wait([self._idle], timeout=timeout)
+        return not self._in_flight
+
     def close(self) -> None:
-        """End the threads. Idempotent. Requests that still wait for a commit are answered by nobody."""
+        """End the threads. Idempotent. Requests that still wait for their commit to begin get a 503."""
         self._intake.close()
         self._reads.close()
 

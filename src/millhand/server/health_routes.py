@@ -75,7 +75,7 @@ class HealthRoutes:
     async def _counts(self) -> Mapping[JobState, int] | None:
         # One probe at a time: while the store hangs, each question would otherwise tie up one more thread.
         if self._probe is None or self._probe.done():
-            self._probe = self._reads.run(lambda: self._jobs.store.reading.counts())
+            self._probe = self._reads.run(self._read_counts)
         done, _ = await asyncio.wait([self._probe], timeout=STORE_ANSWERS_WITHIN)
         if not done:
             return None
@@ -83,6 +83,10 @@ class HealthRoutes:
             return self._probe.result()
         except StoreError:
             return None
+
+    def _read_counts(self) -> Mapping[JobState, int]:
+        # In the thread: the first use of `store` opens the database.
+        return self._jobs.store.reading.counts()
 
     def _count_runners(self) -> int:
         now = time.time()

@@ -15,6 +15,7 @@ from millhand.core.clock import Seconds
 from millhand.core.errors import BadArguments
 from millhand.core.job import Job, JobState, NewJob
 from millhand.jobs import JobOptions, Jobs
+from millhand.jobs.store import Page
 from millhand.server.answers import JSON, Answer, Receive, Scope, answer_json, encode
 from millhand.server.body import read_body
 from millhand.server.deadline import Deadline
@@ -60,19 +61,17 @@ class JobRoutes:
     async def find(self, request: Request) -> Response:
         """`GET /jobs`: a page of jobs, newest first."""
         query = _query(request, {"state", "type", "cursor", "limit"})
-        page = await self._reads.run(
-            self._jobs.store.reading.find,
-            state=_state_of(query),
-            type=query.get("type"),
-            cursor=query.get("cursor"),
-            limit=_limit_of(query),
-        )
+        state, limit = _state_of(query), _limit_of(query)
+        page = await self._reads.run(self._find, state, query.get("type"), query.get("cursor"), limit)
         return respond(JobList([JobBody.of(job) for job in page.jobs], page.next_cursor))
 
     async def cancel(self, request: Request) -> Response:
         """`POST /jobs/{id}/cancel`: end a waiting job, or ask a running one to stop."""
         job = await self._reads.run(self._cancel, request.path_params["id"])
         return respond(JobBody.of(job))
+
+    def _find(self, state: JobState | None, type: str | None, cursor: str | None, limit: int) -> Page:
+        return self._jobs.store.reading.find(state=state, type=type, cursor=cursor, limit=limit)
 
     def _draft(self, body: bytes) -> NewJob:
         try:

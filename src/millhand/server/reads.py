@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, ParamSpec, TypeVar
 
 from millhand.core.clock import Seconds
 from millhand.core.errors import JobNotFound
@@ -61,15 +62,16 @@ class Reads:
             return job
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[Job | None] = loop.create_future()
+        wishing = self._threads.submit(self._jobs.watch.when_ended, id, _resolver(ended, loop))
         self._polls.add(ended)
-        forget = await self.run(self._jobs.watch.when_ended, id, _resolver(ended, loop))
         leaving = gone()
         try:
-            await asyncio.wait([ended, leaving], timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+            ends: list[asyncio.Future[Any]] = [ended, leaving]
+            await asyncio.wait(ends, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._polls.discard(ended)
             leaving.cancel()
-            forget()
+            wishing.add_done_callback(_take_back)
         return (ended.result() if ended.done() else None) or await self.job(id)
 
     def answer_polls(self) -> None:
@@ -100,6 +102,13 @@ def _resolver(ended: asyncio.Future[Job | None], loop: asyncio.AbstractEventLoop
             ended.set_result(job)
 
     def tell(job: Job) -> None:
-        loop.call_soon_threadsafe(resolve, job)
+        with suppress(RuntimeError):  # the loop was closed meanwhile
+            loop.call_soon_threadsafe(resolve, job)
 
     return tell
+
+
+def _take_back(wishing: Future[Callable[[], None]]) -> None:
+    # The job may have been removed meanwhile, or the store failed: then there is no wish.
+    if not wishing.cancelled() and wishing.exception() is None:
+        wishing.result()()

@@ -2,7 +2,8 @@
 
 What granian 2.8 does at a stop was measured (`tests/server/test_serve.py` holds it to that): it closes the
 listener and idle connections at once, lets requests in flight finish, also those whose body is still
-arriving, tells their clients `connection: close`, and returns when the last one is answered.
+arriving, tells their clients `connection: close`, and returns when the last one is answered. It does not wait
+for requests whose client has left, so the app counts its own.
 
 Shutdown:
     1. `/readyz` says no, for `drain_delay`. 2. The listener closes, long polls are answered. 3. Requests in
@@ -17,7 +18,7 @@ import logging
 import socket
 import sys
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from granian._granian import SocketHolder
 from granian.constants import HTTPModes, Interfaces
@@ -82,12 +83,13 @@ class HttpService:
         if settings.drain_delay:
             await asyncio.sleep(settings.drain_delay)
         if self._granian is not None and self._serving is not None:
-            self._granian.stop()
+            self._granian.stop()  # type: ignore[no-untyped-call]  # granian ships no types for it
             self._app.answer_polls()
             _, late = await asyncio.wait([self._serving], timeout=2 * settings.http_timeout)
             if late:
                 log.warning("some clients did not take their answers in time; their connections are dropped")
                 self._serving.cancel()
+        await self._app.wait_until_idle(2 * settings.http_timeout)
         self._app.close()
 
 
@@ -138,12 +140,14 @@ class _Granian(Server):
             log_dictconfig=_LOGGING,
         )
         self._listener = listener
+        self._shd: Any = None
 
     def _init_shared_socket(self) -> None:
         # Detached: granian closes the descriptor itself.
         self._shd = SocketHolder(self._listener.detach(), False, BACKLOG)
 
 
+_holder = cast("Callable[..., Any]", SocketHolder)  # its stub names no arguments
 _LOGGING: dict[str, Any] = {"incremental": True, "formatters": {}, "handlers": {}, "loggers": {}}
 """Without `incremental`, making a granian server would close every log handler of the process."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -28,6 +29,7 @@ from millhand.wire.errors import (
     RouteNotFound,
 )
 
+_FIELD = re.compile(r"(?:unknown|missing required) field `(.*)`", re.DOTALL)
 MEDIA_TYPE = "application/problem+json"
 
 
@@ -95,7 +97,7 @@ def problem_of(error: BaseException) -> Problem:
 def _describe(error: BaseException, row: Row) -> tuple[str, str | None]:
     match error:
         case msgspec.ValidationError():
-            return split_path(str(error))
+            return _blame(*split_path(str(error)))
         case BadArguments(path=path):
             return str(error), f"$.payload{path.removeprefix('$')}"
         case BadRequest(reason=reason, path=path):
@@ -108,3 +110,9 @@ def _describe(error: BaseException, row: Row) -> tuple[str, str | None]:
             return "this is a fault of the server; its log tells more", None
         case _:
             return str(error), None
+
+
+def _blame(reason: str, path: str) -> tuple[str, str]:
+    """Add the field to the path where msgspec names it only in its text."""
+    field = _FIELD.search(reason)
+    return reason, f"{path}.{field[1]}" if field else path

@@ -7,6 +7,7 @@ brings back names the token, so a worker that lost the job can change nothing, h
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Collection, Sequence
 from functools import lru_cache
 
@@ -100,8 +101,8 @@ def _claim(group: Group, wanted: _Wanted, now: Instant) -> Claim:
     chosen = _choose(group, wanted)
     if chosen:
         group.run("claim", ids=to_json([job.id for job, _ in chosen]), runner=wanted.runner, now=now)
-    for _, queue in chosen:
-        group.moved(queue, JobState.PENDING, JobState.PROCESSING)
+    for queue, n in Counter(queue for _, queue in chosen).items():
+        group.moved(queue, JobState.PENDING, JobState.PROCESSING, n)
     return Claim([job for job, _ in chosen], next_due, now)
 
 
@@ -130,34 +131,19 @@ def _by_rank(candidate: tuple[ClaimedJob, str]) -> tuple[Instant, str]:
 
 
 def _finish(group: Group, endings: Sequence[Ending], now: Instant) -> list[bool]:
-    packed = to_json([_as_row(ending) for ending in endings])
+    packed = to_json(endings)
     held = _plain.decode(group.read("finishable", endings=packed))
     accepted = {id for id, _, _ in held}
     if held:
         group.run("finish", endings=packed, now=now)
-    for id, queue, state in held:
-        after = JobState(state)
-        group.moved(queue, JobState.PROCESSING, after)
-        if after.is_end:
-            group.ended.append(id)
-        else:
-            group.arrived = True
+    for (queue, state), n in Counter((queue, state) for _, queue, state in held).items():
+        group.moved(queue, JobState.PROCESSING, JobState(state), n)
+    group.ended += [id for id, _, state in held if state != JobState.SCHEDULED]
+    group.arrived = group.arrived or any(state == JobState.SCHEDULED for _, _, state in held)
     if len(accepted) < len(endings):
         accepted.update(_plain.decode(group.read("finished_before", endings=packed)))
         group.raise_total("stale_finishes_rejected", sum(ending.id not in accepted for ending in endings))
     return [ending.id in accepted for ending in endings]
-
-
-def _as_row(ending: Ending) -> dict[str, object]:
-    return {
-        "id": ending.id,
-        "token": ending.token,
-        "state": ending.state.value,
-        "result": ending.result,
-        "error": None if ending.error is None else to_json(ending.error),
-        "delay": ending.delay,
-        "counts_as_attempt": ending.counts_as_attempt,
-    }
 
 
 def _release(group: Group, held: str) -> int:
