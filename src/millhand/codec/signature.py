@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
+import msgspec.inspect
 
-from millhand.codec.values import encode_value, from_plain
+from millhand.codec.values import encode_value, from_plain, refuse_unknown
 from millhand.core.errors import BadArguments
 
 _Kind = inspect.Parameter
@@ -39,7 +40,10 @@ class FunctionSignature:
 
     def __init__(self, function: Callable[..., Any], name: str) -> None:
         self.name = name
-        self._signature = inspect.signature(function)
+        try:
+            self._signature = inspect.signature(function, eval_str=True)
+        except (NameError, ValueError) as error:
+            raise TypeError(f"the signature of {name} cannot be read: {error}") from error
         parameters = self._signature.parameters.values()
         if any(p.kind is _Kind.VAR_POSITIONAL for p in parameters):
             raise TypeError(f"{name} takes *args, but a kept job's arguments are stored by name; take a list instead")
@@ -47,7 +51,7 @@ class FunctionSignature:
         self._positional_only = [p.name for p in parameters if p.kind is _Kind.POSITIONAL_ONLY]
         self._names = tuple(p.name for p in parameters if p.kind in _NAMED)
         self._takes_more = any(p.kind is _Kind.VAR_KEYWORD for p in parameters)
-        self._decoder = self._build_decoder(function)
+        self._decoder = self._build_decoder()
 
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
         """Return the payload for a call with these Python arguments.
@@ -61,7 +65,12 @@ class FunctionSignature:
             raise BadArguments(self.name, str(error)) from None
         by_name: dict[str, Any] = {name: bound[name] for name in self._names if name in bound}
         if self._takes_more:
-            by_name.update(self._extra_of(bound))
+            extra = self._extra_of(bound)
+            if twice := by_name.keys() & extra.keys():
+                raise BadArguments(
+                    self.name, f"{sorted(twice)[0]!r} names two arguments; stored by name, one would be lost"
+                )
+            by_name.update(extra)
         try:
             payload = encode_value(by_name)
         except TypeError as error:
@@ -75,8 +84,11 @@ class FunctionSignature:
         Raises:
             BadArguments: with the path to the first fault.
         """
-        text = b"" if payload is None else payload.encode() if isinstance(payload, str) else bytes(payload)
-        text = text.strip()
+        try:
+            text = (payload.encode() if isinstance(payload, str) else bytes(payload or b"")).strip()
+            text.decode()
+        except UnicodeError as error:
+            raise BadArguments(self.name, f"the payload is not UTF-8: {error}") from None
         if text in {b"", b"null"}:
             text = b"{}"
         if text.startswith(b"["):
@@ -97,26 +109,25 @@ class FunctionSignature:
         if self._takes_more:
             everything = msgspec.json.decode(payload)
             kwargs.update((key, everything[key]) for key in everything.keys() - set(self._names))
-        args = [kwargs.pop(name) for name in self._positional_only if name in kwargs]
+        args = [kwargs.pop(name, self._signature.parameters[name].default) for name in self._positional_only]
         return args, kwargs
 
-    def _build_decoder(self, function: Callable[..., Any]) -> msgspec.json.Decoder[Any]:
-        try:
-            hints = typing.get_type_hints(function, include_extras=True)
-        except NameError as error:
-            raise TypeError(f"{self.name}: an annotation cannot be resolved: {error}") from error
+    def _build_decoder(self) -> msgspec.json.Decoder[Any]:
         fields: list[Any] = []
         for name in self._names:
-            wanted = hints.get(name, Any)
+            wanted = self._signature.parameters[name].annotation
+            wanted = Any if wanted is _Kind.empty else wanted
             if self._signature.parameters[name].default is _Kind.empty:
                 fields.append((name, wanted))
             else:  # UNSET, so that the function's own default applies at the time of the call
                 fields.append((name, wanted | msgspec.UnsetType if wanted is not Any else Any, msgspec.UNSET))
         arguments = msgspec.defstruct("Arguments", fields, kw_only=True, forbid_unknown_fields=not self._takes_more)
         try:
-            return msgspec.json.Decoder(arguments, dec_hook=from_plain)
-        except TypeError as error:
+            decoder = msgspec.json.Decoder(arguments, dec_hook=from_plain)
+            refuse_unknown(msgspec.inspect.type_info(arguments))
+        except (TypeError, RecursionError) as error:
             raise TypeError(f"{self.name} has an argument that JSON cannot carry: {error}") from error
+        return decoder
 
     def _extra_of(self, bound: Mapping[str, Any]) -> Mapping[str, Any]:
         [extra] = [p.name for p in self._signature.parameters.values() if p.kind is _Kind.VAR_KEYWORD]
@@ -125,7 +136,7 @@ class FunctionSignature:
     def _name_positional(self, text: bytes) -> bytes:
         try:
             values = msgspec.json.decode(text, type=list[msgspec.Raw])
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, RecursionError) as error:
             raise BadArguments(self.name, str(error)) from None
         if len(values) > len(self._positional):
             raise BadArguments(self.name, f"takes {len(self._positional)} positional arguments, got {len(values)}")
@@ -134,9 +145,10 @@ class FunctionSignature:
     def _decode(self, payload: str | bytes) -> Any:
         try:
             return self._decoder.decode(payload)
-        except (msgspec.MsgspecError, NotImplementedError) as error:
+        except Exception as error:  # noqa: BLE001 - the edge: an argument's own class may refuse it in any way
             reason, path = split_path(str(error))
-            raise BadArguments(self.name, reason, path) from None
+            known = isinstance(error, msgspec.MsgspecError | NotImplementedError)
+            raise BadArguments(self.name, reason if known else f"{type(error).__name__}: {reason}", path) from None
 
 
 def split_path(text: str) -> tuple[str, str]:

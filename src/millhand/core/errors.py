@@ -97,6 +97,13 @@ class ErrorInfo:
     message: str
     traceback: str = ""
 
+    def __post_init__(self) -> None:
+        # A text with half a surrogate pair (file names have them) cannot be written as UTF-8, so not be kept.
+        for name in ("type", "message", "traceback"):
+            text = getattr(self, name)
+            if not text.isascii():
+                object.__setattr__(self, name, text.encode(errors="backslashreplace").decode())
+
 
 class JobFailed(MillhandError):
     """This says that a job ended in `failed`: its attempts are spent. `error` tells what the last one raised."""

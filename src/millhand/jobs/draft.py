@@ -12,6 +12,8 @@ from millhand.jobs.registry import JobType
 
 MAX_NAME = 200
 """Characters in the name of a type or queue."""
+MOST = 1_000_000
+"""The highest priority, and the most attempts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,16 +38,14 @@ class JobOptions:
     max_attempts: int | None = None
 
     def __post_init__(self) -> None:
-        if not self.queue or len(self.queue) > MAX_NAME:
-            raise ValueError(f"queue must be a name of 1 to {MAX_NAME} characters, got {self.queue!r}")
-        if abs(self.priority) > 1_000_000:
-            raise ValueError(f"priority must lie between -1,000,000 and 1,000,000, got {self.priority}")
+        _check_name("queue", self.queue)
+        _check_whole("priority", self.priority, -1_000_000)
         if not (self.delay >= 0 and math.isfinite(self.delay)):
             raise ValueError(f"delay must be 0 or more seconds, got {self.delay}")
         if self.timeout is not None and not (self.timeout > 0 and math.isfinite(self.timeout)):
             raise ValueError(f"timeout must be more than 0 seconds, got {self.timeout}")
-        if self.max_attempts is not None and self.max_attempts < 1:
-            raise ValueError(f"max_attempts must be at least 1, got {self.max_attempts}")
+        if self.max_attempts is not None:
+            _check_whole("max_attempts", self.max_attempts, 1)
 
 
 def make_draft(
@@ -58,8 +58,7 @@ def make_draft(
     """
     if id is not None and not is_id(id):
         raise ValueError(f"a job's id must be the text of a UUID, got {id!r}")
-    if not name or len(name) > MAX_NAME:
-        raise ValueError(f"a type must be a name of 1 to {MAX_NAME} characters, got {name!r}")
+    _check_name("type", name)
     timeout, max_attempts = options.timeout, options.max_attempts
     if registered is not None:
         timeout = timeout or registered.timeout
@@ -74,3 +73,13 @@ def make_draft(
         timeout=timeout,
         max_attempts=max_attempts or DEFAULT_MAX_ATTEMPTS,
     )
+
+
+def _check_name(what: str, name: str) -> None:
+    if not 0 < len(name) <= MAX_NAME or not name.isprintable():
+        raise ValueError(f"{what} must be a name of 1 to {MAX_NAME} printable characters, got {name!r}")
+
+
+def _check_whole(what: str, number: int, least: int) -> None:
+    if not isinstance(number, int) or not least <= number <= MOST:
+        raise ValueError(f"{what} must be a whole number from {least:,} to {MOST:,}, got {number!r}")

@@ -59,14 +59,15 @@ class Presence:
         """
         try:
             if now >= self._next_beat:
-                self._next_beat = now + self._beat
                 self._renew(now)
+                self._next_beat = now + self._beat
             if now >= self._next_rescue:
                 self._next_rescue = now + RESCUE_EVERY
                 self.rescue(expired=self._may_judge(now))
         except StoreError as error:
             log.warning("the store did not answer a beat: %s", error)
-        return min(self._next_beat, self._next_rescue)
+        # A beat that failed is due still, but not before a moment has passed.
+        return min(self._next_beat if self._next_beat > now else now + RESCUE_EVERY, self._next_rescue)
 
     def rescue(self, *dead: str, expired: bool = False) -> list[Rescue]:
         """Free the jobs of the runners named, and of all that are dead beyond doubt. Raises StoreError."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -61,15 +62,16 @@ class Registry:
             raise ValueError(f"job type {name!r} is registered already; pass another name")
         if max_attempts < 1:
             raise ValueError(f"max_attempts must be at least 1, got {max_attempts}")
-        if timeout is not None and timeout <= 0:
-            raise ValueError(f"timeout must be positive, got {timeout}")
+        if timeout is not None and not (timeout > 0 and math.isfinite(timeout)):
+            raise ValueError(f"timeout must be more than 0 seconds, got {timeout}")
         signature = FunctionSignature(function, name)
         added = JobType(name, function, signature, timeout, max_attempts, retry or Retry())
         if is_pattern(name):
             self._patterns.append(added)
         else:
             self._by_name[name] = added
-        self._by_function.setdefault(function, name)
+        if is_pattern(self._by_function.get(function, "*")):  # a plain name says which type is meant, a glob does not
+            self._by_function[function] = name
         return added
 
     def find(self, name: str) -> JobType | None:

@@ -16,6 +16,6 @@ def path_of(url: str) -> Path | None:
         raise ValueError(f"a database URL looks like sqlite:///work.db (or sqlite:// for a temporary one), got {url!r}")
     if not rest:
         return None
-    if not rest.startswith("/") or rest == "/":
+    if not rest.startswith("/") or rest in {"/", "/:memory:"}:
         raise ValueError(f"a file takes three slashes (sqlite:///work.db), an absolute one four, got {url!r}")
     return Path(rest[1:])

@@ -16,13 +16,17 @@ Shutdown:
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Collection
 
 from millhand.core.clock import Seconds
+from millhand.core.errors import StoreError
 from millhand.core.job import Job
 from millhand.jobs.store import Store
+
+log = logging.getLogger("millhand")
 
 LOOK_EVERY: Seconds = 0.002
 """How soon an end in another process is noticed; a look costs about 4 microseconds."""
@@ -124,10 +128,13 @@ class Watch:
         while not self._closed:
             self._stirred.wait(self._look_every if self._wishes else None)
             self._stirred.clear()
-            changed = self._store.reading.changed()
-            if changed != seen and self._wishes and not self._closed:
-                seen = changed
-                self._tell_ended()
+            try:
+                changed = self._store.reading.changed()
+                if changed != seen and self._wishes and not self._closed:
+                    self._tell_ended()
+                    seen = changed
+            except StoreError as error:  # nobody may wait for ever because one look failed
+                log.warning("jobs that are waited for could not be read: %s", error)
 
     def _tell_ended(self) -> None:
         with self._changing:
@@ -138,4 +145,7 @@ class Watch:
             with self._changing:
                 callbacks = self._wishes.pop(job.id, [])
             for callback in callbacks:
-                callback(job)
+                try:
+                    callback(job)
+                except Exception:  # the edge: one waiter's fault is nobody else's
+                    log.exception("a callback for job %s failed", job.id)

@@ -21,7 +21,7 @@ class Backoff:
     cap: Seconds = 600.0
 
     def __post_init__(self) -> None:
-        if self.base < 0 or self.factor < 1 or self.cap < self.base:
+        if not (0 <= self.base <= self.cap and self.factor >= 1):  # so that NaN is refused too
             raise ValueError(
                 f"backoff needs 0 <= base <= cap and factor >= 1, "
                 f"got base={self.base}, factor={self.factor}, cap={self.cap}"
@@ -32,7 +32,7 @@ class Backoff:
         try:
             return min(self.cap, self.base * self.factor ** (attempt - 1))
         except OverflowError:  # factor ** 1100 is beyond a float, and far beyond any cap
-            return self.cap
+            return self.cap if self.base else 0.0
 
     def wait(self, attempt: int, chance: random.Random) -> Seconds:
         """Draw the wait after this attempt: from 0 to `bound(attempt)`."""

@@ -90,7 +90,8 @@ class Crew:
         self._size, self._name, self._initializer = size, name, initializer
         self._timers = Timers(SystemClock(), f"{name}_timer")
         self._refusal: Callable[[], Exception] | None = None
-        self._roster = threading.Condition()
+        self._roster = threading.RLock()
+        self._departure = threading.Condition(self._roster)
         self._workers: set[Worker] = set()
         self._stuck: set[Worker] = set()
         self._beside: set[Tally] = set()
@@ -138,8 +139,8 @@ class Crew:
         """Wait until every worker has left. Raises RuntimeError in a worker, which would wait for itself."""
         if threading.current_thread() in self.threads:
             raise RuntimeError("cannot join current thread: a task cannot wait for the end of its own pool")
-        with self._roster:
-            self._roster.wait_for(lambda: not self._workers)
+        with self._departure:
+            self._departure.wait_for(lambda: not self._workers)
         for thread in tuple(self.threads):
             thread.join()
         self._timers.join()
@@ -218,8 +219,12 @@ class Crew:
             return self._past.taken + sum(worker.taken for worker in (*self._workers, *self._stuck))
 
     def _promised(self) -> int:
-        # `taken` before `idle`, while a worker lowers `idle` before it raises `taken`: never one too many.
-        return self._taken() + sum(worker.idle for worker in self._workers)
+        """Return how many items workers have taken or, being idle, are about to take."""
+        promised = self._past.taken + sum(worker.taken for worker in self._stuck)
+        for worker in self._workers:
+            # In this order, while a worker lowers `idle` before it raises `taken`: never one too many.
+            promised += worker.taken + worker.idle
+        return promised
 
     # Working.
 
@@ -366,7 +371,7 @@ class Crew:
         with self._roster:
             if not self._workers and self._is_over():
                 self._timers.stop()
-            self._roster.notify_all()
+            self._departure.notify_all()
 
     @contextmanager
     def _counted_beside(self) -> Iterator[Tally]:

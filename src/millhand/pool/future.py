@@ -244,7 +244,8 @@ class Future(StandardFuture[T]):
     def _wait(self, timeout: Seconds | None) -> End:
         watch = self._watched()
         with watch.condition:
-            watch.condition.wait_for(lambda: watch.over, timeout)
+            if not watch.over:
+                watch.condition.wait(timeout)  # one notify_all, at the end: no loop needed, as in the stdlib
         if self._end is None:
             raise TimeoutError
         return self._end

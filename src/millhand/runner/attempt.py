@@ -40,6 +40,7 @@ class Attempt:
 
     def __init__(self, job: ClaimedJob, job_type: JobType, timeout: Seconds | None) -> None:
         self.job, self.type, self.timeout = job, job_type, timeout
+        self.key = job.id, job.token
         self.current = CurrentJob(job)
         self.future: Future[Any] | None = None
         self.timed_out = False
@@ -74,7 +75,8 @@ class Attempts:
         self._settle = settle
         self._note_end = note_end
         self._job_timeout = job_timeout
-        self._held: dict[str, Attempt] = {}
+        # By token too: a runner that was taken for dead may claim a job again which it still runs.
+        self._held: dict[tuple[str, int], Attempt] = {}
 
     def __len__(self) -> int:
         """Return how many attempts wait or run."""
@@ -92,7 +94,7 @@ class Attempts:
             PoolClosed: when the pool takes no more; the job is not held then.
         """
         attempt = Attempt(job, job_type, job.timeout or self._job_timeout)
-        self._held[job.id] = attempt
+        self._held[attempt.key] = attempt
         try:
             if attempt.timeout is None:
                 attempt.future = self._pool.submit(self._run, attempt)
@@ -100,17 +102,16 @@ class Attempts:
                 attempt.future = self._pool.with_options(timeout=attempt.timeout).submit(self._run, attempt)
                 attempt.future.add_done_callback(lambda future: self._note_timeout(attempt, future))
         except BaseException:
-            del self._held[job.id]
+            del self._held[attempt.key]
             raise
 
     def cancel(self, id: str) -> None:
         """Stop an attempt: at once if it still waits, else by asking its function to."""
-        attempt = self._held.get(id)
-        if attempt is None:
-            return
-        attempt.current.cancel_requested = True
-        if attempt.future is not None and attempt.future.cancel():
-            self._end(attempt, Cancelled())
+        for attempt in self.held:
+            if attempt.job.id == id:
+                attempt.current.cancel_requested = True
+                if attempt.future is not None and attempt.future.cancel():
+                    self._end(attempt, Cancelled())
 
     def take_back(self) -> list[ClaimedJob]:
         """Take out every attempt that has not begun, and return its job."""
@@ -126,7 +127,7 @@ class Attempts:
     def _let_go(self, attempts: list[Attempt]) -> list[ClaimedJob]:
         let_go = [attempt for attempt in attempts if attempt.take_ticket()]
         for attempt in let_go:
-            del self._held[attempt.job.id]
+            del self._held[attempt.key]
         return [attempt.job for attempt in let_go]
 
     def _run(self, attempt: Attempt) -> None:
@@ -149,7 +150,7 @@ class Attempts:
     def _end(self, attempt: Attempt, outcome: Outcome) -> None:
         if attempt.take_ticket():
             self._settle(attempt, outcome)
-            del self._held[attempt.job.id]
+            del self._held[attempt.key]
             self._note_end()
 
 
@@ -174,4 +175,8 @@ def _describe(error: BaseException) -> ErrorInfo:
     # Without the first frame, which is run_once itself.
     tail = error.__traceback__.tb_next if error.__traceback__ else None
     lines = traceback.format_exception(type(error), error, tail)
-    return ErrorInfo(type(error).__qualname__, str(error), "".join(lines)[-MAX_TRACEBACK:])
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - the edge: also an exception that cannot say what it is has happened
+        text = "(its text cannot be had: __str__ fails)"
+    return ErrorInfo(type(error).__qualname__, text, "".join(lines)[-MAX_TRACEBACK:])

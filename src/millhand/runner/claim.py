@@ -83,9 +83,12 @@ class ClaimDuty:
         ended, self._ended = self._ended, 0
         rate = self._pace.update(ended, now)
         ahead = min(LOOK_AHEAD_LIMIT, int(rate * LOOK_AHEAD))
-        room = self._workers + ahead - len(self._attempts)
-        if self._stopped or room <= 0:
-            return NEVER  # a worker that becomes free rings
+        most = self._workers + ahead
+        if self._stopped:
+            return NEVER
+        if (room := most - len(self._attempts)) <= 0:
+            self._more_waits = True  # for all we know: whoever ends an attempt from now on rings
+            return NEVER if len(self._attempts) >= most else now
         if not self._more_waits and now < self._next_due and not self._something_arrived():
             self._look_every = min(IDLE_LOOK, self._look_every * 1.2)
             return min(now + self._look_every, self._next_due)

@@ -76,7 +76,7 @@ class Runner:
         id: only for a runner under a supervisor, which has announced it and beats for it.
 
     Raises:
-        ValueError: when `workers` is less than 1.
+        ValueError: when `workers` is less than 1, or `job_timeout` not above 0.
         StoreError: on start, when the database cannot be used.
     """
 
@@ -85,6 +85,8 @@ class Runner:
     ) -> None:
         if workers < 1:
             raise ValueError(f"workers must be at least 1, got {workers}")
+        if job_timeout is not None and not job_timeout > 0:
+            raise ValueError(f"job_timeout must be more than 0 seconds, or None, got {job_timeout}")
         self.id = id or f"r-{new_id()}"
         self.workers = workers
         self._jobs = jobs
@@ -92,7 +94,15 @@ class Runner:
         self._clock: Clock = SystemClock()
         self._presence = None if id else Presence(self._store, self.id, lease=LEASE, beat=BEAT)
         self._pool = ThreadPool(workers, thread_name_prefix="millhand-worker", queue_size=None)
-        self.duties = Duties(self._store, jobs.registry, self._pool, self.id, workers=workers, chance=random.Random())
+        self.duties = Duties(
+            self._store,
+            jobs.registry,
+            self._pool,
+            self.id,
+            workers=workers,
+            chance=random.Random(),
+            job_timeout=job_timeout,
+        )
         self._working: list[DutyThread] = []
         self._beating: DutyThread | None = None
         self._forget_commits: Callable[[], None] = lambda: None
@@ -118,15 +128,15 @@ class Runner:
         if not working:
             return
         self.duties.claim.stop()
-        self._give_back(self.duties.attempts.take_back())
+        unbegun = self._give_back(self.duties.attempts.take_back())
         self._wait_for_attempts(grace)
-        self._give_back(self.duties.attempts.abandon())
+        unfinished = self._give_back(self.duties.attempts.abandon())
         for thread in working:
             thread.stop()
-        self._bring_back_last_outcomes()
+        brought_back = self._bring_back_last_outcomes()
         self._forget_commits()
         self._pool.shutdown(wait=False)
-        self._retire()
+        self._retire(holds_nothing=unbegun and unfinished and brought_back)
 
     def __enter__(self) -> Runner:
         return self.start()
@@ -145,13 +155,15 @@ class Runner:
         if arrived:
             self.duties.claim.note_arrival()
 
-    def _give_back(self, jobs: Sequence[ClaimedJob]) -> None:
-        if not jobs:
-            return
+    def _give_back(self, jobs: Sequence[ClaimedJob]) -> bool:
+        """Release jobs; return whether the store took them."""
         try:
-            self._store.claims.release([(job.id, job.token) for job in jobs])
+            if jobs:
+                self._store.claims.release([(job.id, job.token) for job in jobs])
         except StoreError as error:
             log.warning("%d jobs could not be given back, they wait for a rescue: %s", len(jobs), error)
+            return False
+        return True
 
     def _wait_for_attempts(self, grace: Seconds) -> None:
         deadline = self._clock.monotonic() + grace
@@ -159,18 +171,20 @@ class Runner:
             self.duties.ended.wait(left)
             self.duties.ended.clear()
 
-    def _bring_back_last_outcomes(self) -> None:
+    def _bring_back_last_outcomes(self) -> bool:
         settle = self.duties.settle
         while settle.held:
             if settle.step(self._clock.monotonic()) > self._clock.monotonic() and settle.held:
                 log.warning("%d finished jobs could not be brought back, they run again", len(settle.held))
-                return
+                return False
+        return True
 
-    def _retire(self) -> None:
+    def _retire(self, *, holds_nothing: bool) -> None:
         if self._presence is None or self._beating is None:
             return
         self._beating.stop()
         try:
-            self._presence.retire()
+            if holds_nothing:  # else its row stays, and whoever finds its lease over frees its jobs
+                self._presence.retire()
         except StoreError as error:
             log.warning("runner %s could not retire; its lease will end: %s", self.id, error)

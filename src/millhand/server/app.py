@@ -74,6 +74,21 @@ class App:
             await receive()
             await send({"type": "websocket.close", "code": 1000})
 
+    @property
+    def in_flight(self) -> int:
+        """How many requests are being answered."""
+        return self._in_flight
+
+    @property
+    def waiting(self) -> int:
+        """How many submits wait for their commit to begin, or for room in the queue."""
+        return self._intake.waiting
+
+    @property
+    def polls(self) -> int:
+        """How many long polls wait for their job's end."""
+        return self._reads.polls
+
     def drain(self) -> None:
         """Say on `/readyz` that no more requests should come; those that do are answered as before."""
         self.draining = True

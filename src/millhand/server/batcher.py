@@ -2,7 +2,7 @@
 
 After a large batch the next call waits a moment for the rest of the crowd: most of those who were just
 answered come back at once, and one commit for 60 costs little more than one for 30. Measured with 64
-connections on 2 cores: 8,300 submits a second without this, 9,900 with it, at a lower median latency.
+connections on 2 cores: 8,400 submits a second without this, 9,800 with it, at a lower median latency.
 
 Guarantees:
     One call at a time, in one thread of its own; the event loop never waits for the store.
@@ -11,7 +11,8 @@ Guarantees:
     A question that finds nobody busy is asked at once.
 
 Shutdown:
-    `close` lets the call under way end, refuses what was not asked yet, and joins the thread. Idempotent.
+    `close` lets the call under way end, refuses what was not asked yet, and joins the thread, for five
+    seconds at most: a store that hangs must not hold a stop up. Idempotent.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ ENOUGH = 0.7
 """Which part of the crowd ends the wait. With arrivals that follow no rhythm this makes the wait about as long
 as a call takes; at 1.0 each wait would last to its end."""
 LONGEST_WAIT: Seconds = 0.005
+LONGEST_CLOSE: Seconds = 5.0
 
 Question = TypeVar("Question")
 Answer = TypeVar("Answer")
@@ -104,7 +106,7 @@ class Batcher(Generic[Question, Answer]):
                     future.set_exception(StoreError("the server is stopping"))
         if self._thread.ident is not None:
             self._batches.put(None)
-            self._thread.join()
+            self._thread.join(LONGEST_CLOSE)
 
     def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
         self._stop_gathering()

@@ -10,7 +10,6 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from millhand.codec import parse_duration
 from millhand.core.clock import Seconds
 from millhand.core.errors import BadArguments
 from millhand.core.job import Job, JobState, NewJob
@@ -22,10 +21,10 @@ from millhand.server.deadline import Deadline
 from millhand.server.intake import IntakeDoor
 from millhand.server.reads import Reads
 from millhand.server.settings import ServerSettings
-from millhand.wire import Accepted, AlreadyEnded, BadRequest, JobBody, JobList, MalformedBody, SubmitBody
+from millhand.wire import Accepted, AlreadyEnded, BadRequest, JobBody, JobList, MalformedBody, SubmitBody, read_duration
 
 LONGEST_WAIT: Seconds = 60.0
-LARGEST_PAGE = 1000
+LARGEST_PAGE = 200
 _decode_submit = msgspec.json.Decoder(SubmitBody).decode
 
 
@@ -125,10 +124,7 @@ def _query(request: Request, known: set[str]) -> Mapping[str, str]:
 
 
 def _wait_of(query: Mapping[str, str]) -> Seconds:
-    try:
-        return min(parse_duration(query.get("wait", "0")), LONGEST_WAIT)
-    except ValueError as error:
-        raise BadRequest(str(error), "wait") from None
+    return min(read_duration(query.get("wait", "0"), "wait"), LONGEST_WAIT)
 
 
 def _state_of(query: Mapping[str, str]) -> JobState | None:

@@ -4,14 +4,14 @@ Guarantees:
     The event loop never waits for the store, so `/livez` answers whatever the database does.
 
 Shutdown:
-    `close` lets the reads under way end and cancels the rest. Idempotent.
+    `close` lets the reads under way end, for five seconds at most, and cancels the rest. Idempotent.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar
 
@@ -19,7 +19,7 @@ from millhand.core.clock import Seconds
 from millhand.core.errors import JobNotFound
 from millhand.core.job import Job
 from millhand.jobs import Jobs
-from millhand.server.batcher import Batcher
+from millhand.server.batcher import LONGEST_CLOSE, Batcher
 
 THREADS = 4
 LONGEST_ID = 64
@@ -35,7 +35,13 @@ class Reads:
         self._jobs = jobs
         self._single: Batcher[str, Job | None] = Batcher(self._get_all, name="millhand-get")
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="millhand-read")
+        self._under_way: set[Future[Any]] = set()
         self._polls: set[asyncio.Future[Job | None]] = set()
+
+    @property
+    def polls(self) -> int:
+        """How many long polls wait."""
+        return len(self._polls)
 
     async def job(self, id: str) -> Job:
         """Return a job as it stands. Raises JobNotFound."""
@@ -46,28 +52,28 @@ class Reads:
             raise JobNotFound(id)
         return job
 
-    async def ended_job(self, id: str, wait: Seconds, *, gone: Callable[[], asyncio.Future[object]]) -> Job:
-        """Return a job once it has ended, or as it stands after `wait` seconds, or when `answer_polls` is called.
+    async def ended_job(self, id: str, seconds: Seconds, *, gone: Callable[[], asyncio.Future[object]]) -> Job:
+        """Return a job once it has ended, or as it stands after so many seconds, or when `answer_polls` is called.
 
         Args:
             id: which job.
-            wait: the longest wait.
+            seconds: the longest wait.
             gone: starts looking for the client's leaving, which ends the wait too.
 
         Raises:
             JobNotFound: there is no such job.
         """
         job = await self.job(id)
-        if job.state.is_end or not wait:
+        if job.state.is_end or not seconds:
             return job
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[Job | None] = loop.create_future()
-        wishing = self._threads.submit(self._jobs.watch.when_ended, id, _resolver(ended, loop))
+        wishing = self._submit(self._jobs.watch.when_ended, id, _resolver(ended, loop))
         self._polls.add(ended)
         leaving = gone()
         try:
             ends: list[asyncio.Future[Any]] = [ended, leaving]
-            await asyncio.wait(ends, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._polls.discard(ended)
             leaving.cancel()
@@ -84,12 +90,21 @@ class Reads:
         self, function: Callable[Arguments, Returned], *args: Arguments.args, **kwargs: Arguments.kwargs
     ) -> asyncio.Future[Returned]:
         """Return a future for a call in one of the reading threads."""
-        return asyncio.wrap_future(self._threads.submit(function, *args, **kwargs))
+        return asyncio.wrap_future(self._submit(function, *args, **kwargs))
 
     def close(self) -> None:
         """Stop reading."""
         self._single.close()
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        wait(self._under_way, LONGEST_CLOSE)  # and no longer: a store that hangs must not hold a stop up
+
+    def _submit(
+        self, function: Callable[Arguments, Returned], *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> Future[Returned]:
+        future = self._threads.submit(function, *args, **kwargs)
+        self._under_way.add(future)
+        future.add_done_callback(self._under_way.discard)
+        return future
 
     def _get_all(self, ids: list[str]) -> list[Job | None]:
         found = {job.id: job for job in self._jobs.store.reading.get_many(set(ids))}

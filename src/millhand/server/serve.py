@@ -31,7 +31,8 @@ from millhand.server.app import App
 
 BACKLOG = 1024
 MOST_CONNECTIONS = 8192
-SWITCH_INTERVAL: Seconds = 0.0005
+
+SWITCH_INTERVAL: Seconds = 0.005
 """How often threads take turns in the process that serves: see `tune_process`."""
 
 log = logging.getLogger("millhand.server")
@@ -59,6 +60,16 @@ class HttpService:
         self._granian: _Granian | None = None
         self._serving: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are being answered."""
+        return self._app.in_flight
+
+    @property
+    def polls(self) -> int:
+        """How many long polls wait."""
+        return self._app.polls
 
     async def start(self) -> None:
         """Listen; when this returns, connections are accepted.
@@ -118,8 +129,9 @@ async def serve(app: App, host: str, port: int, *, on_ready: Callable[[int], Non
 def tune_process() -> None:
     """Set this process up for serving; for the main of a process that does nothing else.
 
-    The threads that commit give the interpreter away while they wait for the disk and must get it back from
-    a busy event loop; at the default of 5 ms that is most of the time a commit takes.
+    It pins the switch interval, which a user's module may have changed. With commits in threads a shorter one
+    was expected to help, but 0.5 ms made no difference on idle cores and cost a tenth on busy ones
+    (`bench/http_intake.py --switch`): the loop gives the interpreter away at every turn anyway.
     """
     sys.setswitchinterval(SWITCH_INTERVAL)
 
@@ -144,7 +156,7 @@ class _Granian(Server):
 
     def _init_shared_socket(self) -> None:
         # Detached: granian closes the descriptor itself.
-        self._shd = SocketHolder(self._listener.detach(), False, BACKLOG)
+        self._shd = _holder(self._listener.detach(), False, BACKLOG)
 
 
 _holder = cast("Callable[..., Any]", SocketHolder)  # its stub names no arguments

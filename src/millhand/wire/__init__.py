@@ -1,6 +1,6 @@
 """The words on HTTP: the shapes that both ends share, and how an error becomes a status."""
 
-from millhand.wire.bodies import Accepted, ErrorBody, JobBody, JobList, SubmitBody, iso
+from millhand.wire.bodies import Accepted, ErrorBody, JobBody, JobList, SubmitBody, iso, read_duration
 from millhand.wire.errors import (
     AlreadyEnded,
     AnswerTooLate,
@@ -32,4 +32,5 @@ __all__ = [
     "SubmitBody",
     "iso",
     "problem_of",
+    "read_duration",
 ]

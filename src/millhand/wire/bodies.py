@@ -35,13 +35,13 @@ class SubmitBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     def delay_seconds(self) -> Seconds | None:
         """Return the delay. Raises BadRequest when it is no duration."""
-        return None if self.delay is None else _duration(self.delay, "$.delay")
+        return None if self.delay is None else read_duration(self.delay, "$.delay")
 
     def timeout_seconds(self) -> Seconds | None:
         """Return the timeout. Raises BadRequest when it is no duration, or nothing could run in it."""
         if self.timeout is None:
             return None
-        seconds = _duration(self.timeout, "$.timeout")
+        seconds = read_duration(self.timeout, "$.timeout")
         if not seconds:
             raise BadRequest("a timeout must be longer than 0 s", "$.timeout")
         return seconds
@@ -123,7 +123,8 @@ def _error_body(error: ErrorInfo) -> ErrorBody:
     return ErrorBody(error.type, error.message, error.traceback)
 
 
-def _duration(value: float | str, path: str) -> Seconds:
+def read_duration(value: float | str, path: str) -> Seconds:
+    """Return the seconds that a field or parameter stands for. Raises BadRequest that blames `path`."""
     try:
         seconds = parse_duration(value)
     except ValueError as error:

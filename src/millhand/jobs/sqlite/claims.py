@@ -15,8 +15,8 @@ import msgspec
 
 from millhand.codec import is_pattern
 from millhand.core.clock import Instant, Seconds
-from millhand.core.errors import ErrorInfo
-from millhand.core.job import ClaimedJob, JobState
+from millhand.core.errors import ErrorInfo, IllegalMove
+from millhand.core.job import MOVES, ClaimedJob, JobState
 from millhand.jobs.sqlite.connection import Readers
 from millhand.jobs.sqlite.deathlock import DeathLocks
 from millhand.jobs.sqlite.statements import SQL
@@ -28,6 +28,9 @@ MOVE_LIMIT = 1_000
 """Due jobs moved in per claim, so that a million due at once do not make one long transaction."""
 MAX_DEATHS = 3
 """A suspect that was alone under suspicion when its runner died, this many times, is given up."""
+
+_AFTER_PROCESSING = MOVES[JobState.PROCESSING] - {JobState.PENDING}
+"""What an attempt may come to; to wait again goes by way of `scheduled`, or of a release."""
 
 _claimed = msgspec.json.Decoder(list[ClaimedJob])
 _plain = msgspec.json.Decoder()
@@ -46,11 +49,14 @@ class SqliteClaims:
 
     def finish(self, endings: Sequence[Ending], *, now: Instant | None = None) -> list[bool]:
         """See `Claims.finish`."""
+        for ending in endings:
+            if ending.state not in _AFTER_PROCESSING:
+                raise IllegalMove(ending.id, JobState.PROCESSING, ending.state)
         return self._writer.run(lambda group: _finish(group, endings, group.now(now)))
 
     def release(self, held: Collection[tuple[str, int]], *, now: Instant | None = None) -> int:
         """See `Claims.release`."""
-        return self._writer.run(lambda group: _release(group, group.read("releasable", held=to_json(held))))
+        return self._writer.run(lambda group: _release(group, group.read("releasable", held=to_json(set(held)))))
 
     def renew(self, runner: str, *, lease: Seconds, now: Instant | None = None) -> bool:
         """See `Claims.renew`."""
@@ -90,7 +96,8 @@ class _Wanted(msgspec.Struct, frozen=True):
 @lru_cache(maxsize=64)
 def _split_types(types: tuple[str, ...]) -> tuple[str, str]:
     globs = [name for name in types if is_pattern(name)]
-    return to_json([name for name in types if name not in globs]), to_json(globs)
+    names = [name for name in types if name not in globs]
+    return to_json(names), to_json([glob.replace("[!", "[^") for glob in globs])  # SQLite writes "not" otherwise
 
 
 def _claim(group: Group, wanted: _Wanted, now: Instant) -> Claim:
@@ -131,19 +138,22 @@ def _by_rank(candidate: tuple[ClaimedJob, str]) -> tuple[Instant, str]:
 
 
 def _finish(group: Group, endings: Sequence[Ending], now: Instant) -> list[bool]:
-    packed = to_json(endings)
+    # Once each: an ending that stands twice in a batch is a repetition too.
+    packed = to_json(list({(ending.id, ending.token): ending for ending in reversed(endings)}.values()))
     held = _plain.decode(group.read("finishable", endings=packed))
-    accepted = {id for id, _, _ in held}
+    accepted = {(id, token) for id, token, _, _ in held}
     if held:
         group.run("finish", endings=packed, now=now)
-    for (queue, state), n in Counter((queue, state) for _, queue, state in held).items():
+    for (queue, state), n in Counter((queue, state) for _, _, queue, state in held).items():
         group.moved(queue, JobState.PROCESSING, JobState(state), n)
-    group.ended += [id for id, _, state in held if state != JobState.SCHEDULED]
-    group.arrived = group.arrived or any(state == JobState.SCHEDULED for _, _, state in held)
+    group.ended += [id for id, _, _, state in held if state != JobState.SCHEDULED]
+    group.arrived = group.arrived or any(state == JobState.SCHEDULED for *_, state in held)
     if len(accepted) < len(endings):
-        accepted.update(_plain.decode(group.read("finished_before", endings=packed)))
-        group.raise_total("stale_finishes_rejected", sum(ending.id not in accepted for ending in endings))
-    return [ending.id in accepted for ending in endings]
+        accepted.update(map(tuple, _plain.decode(group.read("finished_before", endings=packed))))
+    answers = [(ending.id, ending.token) in accepted for ending in endings]
+    if not all(answers):
+        group.raise_total("stale_finishes_rejected", answers.count(False))
+    return answers
 
 
 def _release(group: Group, held: str) -> int:
@@ -158,8 +168,10 @@ def _release(group: Group, held: str) -> int:
 
 
 def _rescue(group: Group, known_dead: Collection[str], expired: bool, now: Instant) -> list[Rescue]:  # noqa: FBT001 - private
-    dead = group.rows("dead_runners", now=now, expired=expired, dead=to_json(sorted(known_dead)))
-    return [_rescue_from(group, runner, now) for [runner] in dead]
+    listed = {id for [id] in group.rows("dead_runners", now=now, expired=expired, dead=to_json(sorted(known_dead)))}
+    # Those that are named are looked at even without a row: one that was rescued may have claimed once more.
+    rescues = [_rescue_from(group, runner, now) for runner in sorted(listed.union(known_dead))]
+    return [rescue for rescue in rescues if rescue.runner in listed or rescue.requeued or rescue.given_up]
 
 
 def _rescue_from(group: Group, runner: str, now: Instant) -> Rescue:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 from millhand.core.clock import Seconds
 from millhand.core.errors import StoreError
@@ -49,16 +50,25 @@ def _file_system_of(path: Path) -> str:
     mounts = Path("/proc/self/mounts")
     if not mounts.exists():
         return "unknown"
-    fields = [line.split() for line in mounts.read_text().splitlines()]
+    fields = [[_unescape(field) for field in line.split()] for line in mounts.read_text().splitlines()]
     folder = path.resolve().parent
     above = [(mount, kind) for _, mount, kind, *_ in fields if folder.is_relative_to(mount)]
-    return max(above, key=lambda found: len(found[0]), default=("", "unknown"))[1]
+    # The deepest mount above the file; of several on one folder the last, which hides the others.
+    return max(reversed(above), key=lambda found: len(found[0]), default=("", "unknown"))[1]
+
+
+def _unescape(field: str) -> str:
+    """Undo the kernel's way to write a space, tab, newline or backslash in the table of mounts."""
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), field)
 
 
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the schema up to date; `PRAGMA user_version` holds the number of the last step made.
 
     Each step is one transaction, and the version is read again inside it: two processes may start at once.
+
+    Raises:
+        StoreError: when another program has tables of these names in the file; they are left alone.
     """
     for number, script in migrations():
         connection.execute("BEGIN IMMEDIATE")
@@ -69,8 +79,10 @@ def migrate(connection: sqlite3.Connection) -> None:
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {number}")
             connection.execute("COMMIT")
-        except BaseException:
+        except BaseException as error:
             connection.execute("ROLLBACK")
+            if isinstance(error, sqlite3.Error):
+                raise StoreError(f"the database cannot be set up: {error}; use a file of its own") from error
             raise
 
 
@@ -93,6 +105,7 @@ class Readers:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._idle: SimpleQueue[sqlite3.Connection] = SimpleQueue()
+        self._closed = False
 
     @contextmanager
     def borrow(self) -> Iterator[sqlite3.Connection]:
@@ -101,15 +114,24 @@ class Readers:
         Raises:
             StoreError: when the database cannot be read.
         """
-        connection = self._idle.get_nowait() if not self._idle.empty() else open_connection(self._path)
+        try:
+            connection = self._idle.get_nowait()
+        except Empty:
+            if self._closed:
+                raise StoreError("the store is closed") from None
+            connection = open_connection(self._path)
         try:
             yield connection
         except sqlite3.Error as error:
             raise StoreError(f"cannot read {self._path}: {error}") from error
         finally:
-            self._idle.put(connection)
+            if self._closed:
+                connection.close()
+            else:
+                self._idle.put(connection)
 
     def close(self) -> None:
-        """Close the idle connections; those that are lent close with their thread's last reference."""
+        """Close the idle connections; those that are lent are closed when they come back."""
+        self._closed = True
         while not self._idle.empty():
             self._idle.get_nowait().close()

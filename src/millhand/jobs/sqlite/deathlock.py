@@ -28,7 +28,10 @@ class DeathLocks:
         """Take the runner's lock, before its row is inserted: a row without a held lock is a dead runner's."""
         if runner in self._held:  # announced anew after somebody took it for dead, and removed the file
             os.close(self._held.pop(runner))
-        file = os.open(self._path(runner), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            file = os.open(self._path(runner), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise StoreError(f"the lock of a runner cannot be made: {error}") from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -22,7 +22,11 @@ class SqliteHousekeeping:
         """See `Housekeeping.announce`."""
         self._locks.hold(runner)
         values = {"runner": runner, "host": socket.gethostname(), "pid": os.getpid(), "lease": lease}
-        self._writer.run(lambda group: group.run("announce", now=group.now(now), **values))
+        try:
+            self._writer.run(lambda group: group.run("announce", now=group.now(now), **values))
+        except BaseException:
+            self._locks.release(runner)
+            raise
 
     def retire(self, runner: str, *, now: Instant | None = None) -> None:
         """See `Housekeeping.retire`."""

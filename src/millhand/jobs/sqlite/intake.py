@@ -12,6 +12,8 @@ from millhand.core.job import JobState, NewJob
 from millhand.jobs.sqlite.writer import Group, Writer, to_json
 from millhand.policy.rank import DEFAULT_AGEING
 
+REMEDY = "wait until some have run, or raise QUEUE_SIZE"
+
 
 class SqliteIntake:
     """`Intake` on SQLite."""
@@ -27,18 +29,28 @@ class SqliteIntake:
 
 
 def _enqueue(group: Group, jobs: Sequence[NewJob], limit: int | None, now: Instant | None) -> list[QueueFull | None]:
-    admitted = jobs
-    refusal: QueueFull | None = None
     if limit is not None:
         group.write_counts()
         waiting = group.read("waiting")
         room = max(0, limit - waiting)
         if room < len(jobs):
-            admitted = jobs[:room]
-            refusal = QueueFull(waiting + room, limit, "wait until some have run, or raise QUEUE_SIZE")
+            return _enqueue_some(group, jobs, room, QueueFull(waiting + room, limit, REMEDY), now)
+    if jobs:
+        _insert(group, jobs, group.now(now))
+    return [None] * len(jobs)
+
+
+def _enqueue_some(
+    group: Group, jobs: Sequence[NewJob], room: int, refusal: QueueFull, now: Instant | None
+) -> list[QueueFull | None]:
+    known = set(msgspec.json.decode(group.read("known", ids=to_json([job.id for job in jobs]))))
+    admitted: dict[str, NewJob] = {}
+    for job in jobs:
+        if len(admitted) < room and job.id not in known:
+            admitted[job.id] = job
     if admitted:
-        _insert(group, admitted, group.now(now))
-    return [None] * len(admitted) + [refusal] * (len(jobs) - len(admitted))
+        _insert(group, list(admitted.values()), group.now(now))
+    return [None if job.id in known or job.id in admitted else refusal for job in jobs]
 
 
 def _insert(group: Group, jobs: Sequence[NewJob], now: Instant) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from millhand.core.errors import JobNotFound
+from millhand.core.errors import JobNotFound, StoreError
 from millhand.core.job import Job, JobState
 from millhand.jobs.sqlite.connection import Readers, open_connection
 from millhand.jobs.sqlite.statements import SQL
@@ -68,7 +69,10 @@ class SqliteReading:
 
     def changed(self) -> int:
         """See `Reading.changed`."""
-        [[version]] = self._sentinel.execute("PRAGMA data_version").fetchall()
+        try:
+            [[version]] = self._sentinel.execute("PRAGMA data_version").fetchall()
+        except sqlite3.Error as error:
+            raise StoreError(f"the store is closed, or cannot be read: {error}") from error
         return int(version)
 
     def arrivals(self) -> int:

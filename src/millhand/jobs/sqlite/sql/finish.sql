@@ -14,4 +14,4 @@ FROM (
         NOT (value ->> 'counts_as_attempt') AS uncounted
     FROM json_each(:endings)
 ) AS ending
-WHERE jobs.id = ending.id AND jobs.token = ending.token AND jobs.state = 'processing'
+WHERE jobs.id = ending.id AND jobs.token = ending.token AND +jobs.state = 'processing' -- the +: by id, never by the index of what is held

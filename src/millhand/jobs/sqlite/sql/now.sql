@@ -1,2 +1,3 @@
 -- The database's own clock, unless a test brings its own.
-SELECT coalesce(:now, (julianday('now') - 2440587.5) * 86400.0)
+-- In whole milliseconds, which JSON carries unchanged (SQLite writes 15 digits of a number).
+SELECT coalesce(:now, round((julianday('now') - 2440587.5) * 86400.0, 3))
