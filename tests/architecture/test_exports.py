@@ -34,3 +34,14 @@ def test_public_names_exist_and_stand_once_and_in_order(package):
 
     assert [name for name in names if not hasattr(module, name)] == []
     assert names == sorted(set(names), key=order)
+
+
+@pytest.mark.parametrize("package", ["millhand", "millhand.jobs", "millhand.runner", "millhand.server"])
+def test_every_public_name_stands_on_the_reference_page_and_no_other(package):
+    page = (SOURCE.parent / "docs" / "reference" / "python.md").read_text()
+    section = re.search(rf"^## {re.escape(package)}\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
+    named = {
+        name for row in re.findall(r"^\| (`.*?`) \|", section[1], re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
+    }
+
+    assert named == set(importlib.import_module(package).__all__)

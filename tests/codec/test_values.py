@@ -15,8 +15,8 @@ from millhand.codec import decode_value, encode_value
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=10,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
 )
 
 
@@ -35,7 +35,9 @@ def test_a_dataclass_a_path_and_a_tuple_are_written_as_what_json_has() -> None:
     assert encode_value((Box(3, Path("a/b")),)) == '[{"width":3,"file":"a/b"}]'
 
 
-@pytest.mark.parametrize("value", [object(), [object()], {"a": {1: object()}}, lambda: None, 1j, Exception("x")], ids=repr)
+@pytest.mark.parametrize(
+    "value", [object(), [object()], {"a": {1: object()}}, lambda: None, 1j, Exception("x")], ids=repr
+)
 def test_what_json_cannot_carry_is_refused_by_its_type(value: Any) -> None:
     with pytest.raises(TypeError):
         encode_value(value)

@@ -33,7 +33,11 @@ ERRORS: list[tuple[MillhandError, type[Exception], list[str]]] = [
     (UnknownJobType("resise", ("resize", "mail")), LookupError, ["'resise'", "mail, resize"]),
     (UnknownJobType("resise"), LookupError, ["known: none"]),
     (JobNotFound("j1"), LookupError, ["'j1'"]),
-    (JobFailed("j1", ErrorInfo("ValueError", "boom", "Traceback…")), MillhandError, ["j1", "ValueError: boom", "Trace"]),
+    (
+        JobFailed("j1", ErrorInfo("ValueError", "boom", "Traceback…")),
+        MillhandError,
+        ["j1", "ValueError: boom", "Trace"],
+    ),
     (JobCancelled("j1"), MillhandError, ["j1", "cancelled"]),
     (IllegalMove("j1", "completed", "pending"), MillhandError, ["j1", "completed", "pending"]),
     (LeaseLost("j1", 3), MillhandError, ["token 3", "j1"]),

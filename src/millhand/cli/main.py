@@ -16,7 +16,7 @@ from millhand.cli.commands import list_jobs, show_job, submit_job
 from millhand.cli.service import run_service
 from millhand.cli.settings import SETTINGS, Setting, SettingError, Settings, read_settings
 from millhand.cli.target import DEMO
-from millhand.codec.duration import parse_duration
+from millhand.codec import parse_duration
 from millhand.core.errors import MillhandError, UnknownJobType
 from millhand.jobs import JobOptions
 

@@ -29,7 +29,7 @@ def run_service(target: str, settings: Settings, *, http: bool, runner: bool) ->
         specs.append(ChildSpec("runner", command("runner_child"), orders, runs_jobs=True, wake=to_runner))
     supervisor_settings = SupervisorSettings(
         grace=settings.grace,
-        http_grace=settings.drain_delay + settings.http_timeout + 5.0,
+        http_grace=settings.drain_delay + 2 * settings.http_timeout + 5.0,
         stall_limit=settings.stall_limit,
         report_every=settings.metrics_interval if settings.metrics_enabled else None,
     )

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from millhand.codec.duration import parse_duration
+from millhand.codec import parse_duration
 from millhand.core.clock import Seconds
 
 PREFIX = "MILLHAND_"

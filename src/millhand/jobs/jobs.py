@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, TypeVar, overload
 
@@ -54,6 +55,7 @@ class Jobs:
         self.url, self.limit = url, limit
         self.registry = Registry()
         self._path = path_of(url)
+        self._declared: list[str] = []
         self._opening = threading.Lock()
         self._opened: tuple[Store, Watch] | None = None
 
@@ -164,10 +166,10 @@ class Jobs:
         registered = self.registry.find(type)
         if registered is not None:
             checked = registered.signature.check(payload)
-        elif self.registry.matches(type, declared := self.store.reading.types()):
+        elif self._is_declared(type):
             checked = _unknown_signature(type).check(payload)
         else:
-            raise UnknownJobType(type, tuple({*self.registry.names, *declared}))
+            raise UnknownJobType(type, tuple({*self.registry.names, *self._declared}))
         return make_draft(type, checked, registered, options or JobOptions(), id)
 
     def close(self) -> None:
@@ -197,6 +199,12 @@ class Jobs:
                 opened = self._opened
         return opened
 
+    def _is_declared(self, type: str) -> bool:
+        """Tell whether a runner elsewhere has declared this type; the store is asked only about new ones."""
+        if not self.registry.matches(type, self._declared):
+            self._declared = self.store.reading.types()
+        return self.registry.matches(type, self._declared)
+
     def _submit(self, options: JobOptions, function: Any, args: Any, kwargs: Any) -> JobHandle:
         name = function if isinstance(function, str) else self.registry.name_of(function)
         registered = self.registry.get(name)
@@ -223,6 +231,7 @@ def open_store(url: str) -> Store:
     return SqliteStore(path_of(url))
 
 
+@lru_cache(maxsize=1_000)
 def _unknown_signature(type: str) -> FunctionSignature:
     def anything(**arguments: Any) -> None:
         """Stand for a function of another program: only the form of the payload can be checked here."""

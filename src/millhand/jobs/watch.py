@@ -106,8 +106,9 @@ class Watch:
     def _start(self) -> None:
         if self._thread is None and not self._closed:
             self._forget_commits = self._store.housekeeping.on_commit(self._note_commit)
-            self._thread = threading.Thread(target=self._look, name="millhand-watch", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._look, name="millhand-watch", daemon=True)
+            thread.start()
+            self._thread = thread  # only now: `close` may join it at any time
 
     def _note_commit(self, arrived: bool, ended: Collection[str]) -> None:  # noqa: FBT001 - a listener's shape
         if ended:

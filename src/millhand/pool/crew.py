@@ -257,7 +257,8 @@ class Crew:
             if task is None:
                 if self._is_over():
                     self.items.put(None)  # the next one leaves, too
-                    return
+                    if not line.has_ranked():
+                        return
                 continue
             worker.idle = False
             worker.taken += 1
@@ -331,8 +332,9 @@ class Crew:
             return True
 
     def _give_up(self, reason: str) -> bool:
-        self._gave_up = True
-        self._refusal = partial(PoolClosed, f"this pool has given up: {reason}")
+        if not self._gave_up:
+            self._gave_up = True
+            self._refusal = partial(PoolClosed, f"this pool has given up: {reason}")
         return False
 
     # Leaving.

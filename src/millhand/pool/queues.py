@@ -129,6 +129,14 @@ class Line:
         # Put by a submit that had looked at `ranked` just before the switch: it ranks from now on.
         return heappushpop(self._heap, self._entry(item, 0))[-1]
 
+    def has_ranked(self) -> bool:
+        """Return whether a task stands in the heap: then nobody may leave, not even at a None.
+
+        A submit that races with a close may put its token behind the None, and its task in front of others:
+        it is their tokens, then, that are left over.
+        """
+        return bool(self._heap)
+
     def drain(self) -> list[Task]:
         """Take out all that waits; the Nones go, too."""
         items = self._unload()
