@@ -13,6 +13,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from millhand.cli.settings import Settings
 from millhand.cli.target import TargetError, load_target
@@ -24,13 +25,23 @@ from millhand.supervisor import Lifeline, Wake
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """What a child has to work with. `runner`: the id it was announced under, if it is to run jobs."""
+    """What a child has to work with.
+
+    Args:
+        jobs: the user's.
+        settings: what the service was told.
+        lifeline: the line to the supervisor.
+        wake: the other child's bell.
+        runner: the id it was announced under, if it is to run jobs.
+        before: what it said when it was ready, if this is a restart.
+    """
 
     jobs: Jobs
     settings: Settings
     lifeline: Lifeline
     wake: Wake
     runner: str | None
+    before: dict[str, Any] | None
 
 
 def be_child(role: str, arguments: Sequence[str], work: Callable[[Assignment], None]) -> None:
@@ -47,9 +58,12 @@ def be_child(role: str, arguments: Sequence[str], work: Callable[[Assignment], N
         if url:
             jobs.move_to(url)
         lifeline.send("loaded", url=jobs.url)
-        orders = lifeline.receive().data
+        begin = lifeline.receive()
+        if begin.kind == "stop":  # told to stop before it began
+            return
+        orders = begin.data
         settings = Settings(**orders["settings"])
-        work(Assignment(jobs, settings, lifeline, Wake(int(wake)), orders.get("runner")))
+        work(Assignment(jobs, settings, lifeline, Wake(int(wake)), orders.get("runner"), orders.get("before")))
     except (TargetError, ValueError) as error:
         lifeline.send("failed", reason=str(error), code=2)
     except (StoreError, OSError) as error:

@@ -36,7 +36,7 @@ def work(assignment: Assignment) -> None:
         await serve(
             build_app(jobs, server_settings),
             settings.http_host,
-            settings.http_port,
+            assignment.before["port"] if assignment.before else settings.http_port,
             on_ready=lambda port: lifeline.send("ready", host=settings.http_host, port=port),
             stop=stop,
         )

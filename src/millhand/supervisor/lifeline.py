@@ -7,9 +7,12 @@ nobody beats for it any more, so its jobs are about to run elsewhere.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import signal
 import socket
+import sys
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,6 +24,8 @@ from millhand.core.clock import Seconds
 ORPHANED = 70
 """The exit code of a child whose supervisor is gone."""
 PULSE_EVERY: Seconds = 5.0
+PR_SET_PDEATHSIG = 1
+"""From linux/prctl.h."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,7 @@ class Lifeline:
         self._sending = threading.Lock()
         self._received: SimpleQueue[Message] = SimpleQueue()
         self._pulsing = threading.Event()
+        _die_with_parent()
         threading.Thread(target=self._listen, name="millhand-lifeline", daemon=True).start()
         threading.Thread(target=self._pulse, name="millhand-pulse", daemon=True).start()
 
@@ -74,3 +80,13 @@ class Lifeline:
     def _pulse(self) -> None:
         while not self._pulsing.wait(PULSE_EVERY):
             self.send("pulse")
+
+
+def _die_with_parent() -> None:
+    """Have Linux kill this process when its supervisor dies; elsewhere the listener alone has to notice.
+
+    A function that holds the GIL for minutes keeps the listener from noticing, and would go on beside the
+    runner that has its job by then.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

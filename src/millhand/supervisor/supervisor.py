@@ -155,7 +155,8 @@ class Supervisor:
                 self._stopping = True
 
     def _begin(self, child: Child, url: str) -> None:
-        orders = dict(child.spec.orders)
+        # What it said of itself before it was restarted, so that a port which was chosen freely stays.
+        orders = {**child.spec.orders, "before": self._said.get(child.spec.name)}
         try:
             if self._store is None:
                 self._store = self._open_store(url)

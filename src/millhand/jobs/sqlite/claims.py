@@ -141,13 +141,14 @@ def _finish(group: Group, endings: Sequence[Ending], now: Instant) -> list[bool]
     # Once each: an ending that stands twice in a batch is a repetition too.
     packed = to_json(list({(ending.id, ending.token): ending for ending in reversed(endings)}.values()))
     held = _plain.decode(group.read("finishable", endings=packed))
-    accepted = {(id, token) for id, token, _, _ in held}
+    accepted = {(id, token) for id, token, *_ in held}
     if held:
         group.run("finish", endings=packed, now=now)
-    for (queue, state), n in Counter((queue, state) for _, _, queue, state in held).items():
+    for (queue, state), n in Counter((queue, state) for _, _, queue, _, state in held).items():
         group.moved(queue, JobState.PROCESSING, JobState(state), n)
-    group.ended += [id for id, _, _, state in held if state != JobState.SCHEDULED]
-    group.arrived = group.arrived or any(state == JobState.SCHEDULED for *_, state in held)
+    group.ended += [id for id, *_, state in held if state != JobState.SCHEDULED]
+    # A suspect that ends makes room for the next one, which may have waited for that alone.
+    group.arrived = group.arrived or any(suspect or state == JobState.SCHEDULED for *_, suspect, state in held)
     if len(accepted) < len(endings):
         accepted.update(map(tuple, _plain.decode(group.read("finished_before", endings=packed))))
     answers = [(ending.id, ending.token) in accepted for ending in endings]
