@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Callable
 from itertools import pairwise
 
 from millhand.core.clock import Instant, Seconds
@@ -24,6 +25,7 @@ LEASE: Seconds = 15.0
 BEAT: Seconds = 5.0
 RESCUE_EVERY: Seconds = 1.0
 """How often the death locks are looked at; one look costs a file open for each runner."""
+TRY_AGAIN_AFTER: Seconds = 1.0
 BEATS_TO_JUDGE = 3
 
 log = logging.getLogger("millhand")
@@ -57,17 +59,13 @@ class Presence:
 
         A store that refuses is tried again at the next step; it is logged, never raised.
         """
-        try:
-            if now >= self._next_beat:
-                self._renew(now)
-                self._next_beat = now + self._beat
-            if now >= self._next_rescue:
-                self._next_rescue = now + RESCUE_EVERY
-                self.rescue(expired=self._may_judge(now))
-        except StoreError as error:
-            log.warning("the store did not answer a beat: %s", error)
-        # A beat that failed is due still, but not before a moment has passed.
-        return min(self._next_beat if self._next_beat > now else now + RESCUE_EVERY, self._next_rescue)
+        if now >= self._next_beat:
+            is_done = self._try(lambda: self._renew(now))
+            self._next_beat = now + (self._beat if is_done else TRY_AGAIN_AFTER)
+        if now >= self._next_rescue:
+            self._try(lambda: self.rescue(expired=self._may_judge(now)))
+            self._next_rescue = now + RESCUE_EVERY
+        return min(self._next_beat, self._next_rescue)
 
     def rescue(self, *dead: str, expired: bool = False) -> list[Rescue]:
         """Free the jobs of the runners named, and of all that are dead beyond doubt. Raises StoreError."""
@@ -81,6 +79,14 @@ class Presence:
     def retire(self) -> None:
         """Forget the runner, in order. Raises StoreError."""
         self._store.housekeeping.retire(self.runner)
+
+    def _try(self, act: Callable[[], object]) -> bool:
+        try:
+            act()
+        except StoreError as error:
+            log.warning("the store did not answer a beat: %s", error)
+            return False
+        return True
 
     def _renew(self, now: Instant) -> None:
         if not self._store.claims.renew(self.runner, lease=self._lease):

@@ -156,9 +156,10 @@ class Line:
             self.ranked = True
             # They rank as of this moment, in their order: a line without priorities keeps no times.
             items = self._unload()
-            for task in items:
-                if task is not None:
-                    heappush(self._heap, self._entry(task, 0))
+            for item in items:
+                if item is not None:
+                    if item is not TOKEN:  # a token: of a submit that saw `ranked` and was quicker than this
+                        heappush(self._heap, self._entry(item, 0))
                     self.put(TOKEN)
             if None in items:
                 self.put(None)  # behind the tokens: workers leave when they meet it
