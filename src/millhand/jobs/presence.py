@@ -69,7 +69,7 @@ class Presence:
 
     def rescue(self, *dead: str, expired: bool = False) -> list[Rescue]:
         """Free the jobs of the runners named, and of all that are dead beyond doubt. Raises StoreError."""
-        rescued = self._store.claims.rescue(dead=dead, expired=expired)
+        rescued = self._store.claims.rescue(dead=dead, expired=expired, judge=self.runner)
         for rescue in rescued:
             if rescue.requeued or rescue.given_up:
                 text = "runner %s is gone: %d of its jobs wait again, %d are given up"

@@ -92,6 +92,7 @@ class Claims(Protocol):
     def claim(self, runner: str, *, room: int, types: Collection[str], now: Instant | None = None) -> Claim:
         """Take up to `room` waiting jobs of these types (names or globs), lowest rank first.
 
+        A runner that the store does not know (not announced, or taken for dead meanwhile) gets none.
         A suspect (a job whose runner died) is given to a runner only while it holds no other suspect.
         """
 
@@ -114,14 +115,22 @@ class Claims(Protocol):
         its own is under way.
         """
 
-    def rescue(self, *, dead: Collection[str] = (), expired: bool = True, now: Instant | None = None) -> list[Rescue]:
+    def rescue(
+        self,
+        *,
+        dead: Collection[str] = (),
+        expired: bool = True,
+        judge: str | None = None,
+        now: Instant | None = None,
+    ) -> list[Rescue]:
         """Free the jobs of dead runners.
 
         Those are: the ones named in `dead`, those whose death lock is free, and, if `expired`, those whose
         lease ran out.
 
         Only who made its own last beats in time may ask for `expired`: a store that nobody could write for a
-        while holds only leases that look expired.
+        while holds only leases that look expired. `judge` names the runner that asks; leases are then judged
+        only if more than half of its own is left when the store comes to it.
         """
 
     def cancel_wishes(self, runner: str) -> list[str]:
@@ -178,7 +187,7 @@ class Housekeeping(Protocol):
         """Make a runner known; from now on it must renew, and it dies for the store when this process does."""
 
     def retire(self, runner: str, *, now: Instant | None = None) -> None:
-        """Forget a runner that has brought everything back."""
+        """Forget a runner that ends in order; whatever is still listed under it goes back, uncounted."""
 
     def declare_types(self, types: Collection[str]) -> None:
         """Tell every process that jobs of these types can be run."""

@@ -17,7 +17,7 @@ Order:
     compare only numbers here, so under the GIL each call is atomic.
 
 Locks:
-    `_freed` (re-entrant, since a finaliser may submit): issuing places, and the switch to ranks. Under it the
+    `_freed` (re-entrant, since a finaliser may submit): issuing places, emptying the queue. Under it the
     crew's roster lock may be taken, never the other way round.
 """
 
@@ -133,15 +133,17 @@ class Line:
         """Return whether a task stands in the heap: then nobody may leave, not even at a None.
 
         A submit that races with a close may put its token behind the None, and its task in front of others:
-        it is their tokens, then, that are left over.
+        it is their tokens, then, that are left over. And the switch to ranks may hold tasks in its hands.
         """
-        return bool(self._heap)
+        with self._freed:
+            return bool(self._heap)
 
     def drain(self) -> list[Task]:
         """Take out all that waits; the Nones go, too."""
-        items = self._unload()
-        tasks = map(self.best, items) if self.ranked else items
-        return [task for task in tasks if task is not None]
+        with self._freed:
+            items = self._unload()
+            tasks = map(self.best, items) if self.ranked else items
+            return [task for task in tasks if task is not None]
 
     def close(self) -> None:
         """Wake one worker, who passes it on, and everybody who waits for a place."""

@@ -128,15 +128,15 @@ class Runner:
         if not working:
             return
         self.duties.claim.stop()
-        unbegun = self._give_back(self.duties.attempts.take_back())
+        self._give_back(self.duties.attempts.take_back())
         self._wait_for_attempts(grace)
-        unfinished = self._give_back(self.duties.attempts.abandon())
+        self._give_back(self.duties.attempts.abandon())
         for thread in working:
             thread.stop()
-        brought_back = self._bring_back_last_outcomes()
+        self._bring_back_last_outcomes()
         self._forget_commits()
         self._pool.shutdown(wait=False)
-        self._retire(holds_nothing=unbegun and unfinished and brought_back)
+        self._retire()
 
     def __enter__(self) -> Runner:
         return self.start()
@@ -155,15 +155,12 @@ class Runner:
         if arrived:
             self.duties.claim.note_arrival()
 
-    def _give_back(self, jobs: Sequence[ClaimedJob]) -> bool:
-        """Release jobs; return whether the store took them."""
+    def _give_back(self, jobs: Sequence[ClaimedJob]) -> None:
         try:
             if jobs:
                 self._store.claims.release([(job.id, job.token) for job in jobs])
         except StoreError as error:
-            log.warning("%d jobs could not be given back, they wait for a rescue: %s", len(jobs), error)
-            return False
-        return True
+            log.warning("%d jobs could not be given back yet: %s", len(jobs), error)
 
     def _wait_for_attempts(self, grace: Seconds) -> None:
         deadline = self._clock.monotonic() + grace
@@ -171,20 +168,18 @@ class Runner:
             self.duties.ended.wait(left)
             self.duties.ended.clear()
 
-    def _bring_back_last_outcomes(self) -> bool:
+    def _bring_back_last_outcomes(self) -> None:
         settle = self.duties.settle
         while settle.held:
             if settle.step(self._clock.monotonic()) > self._clock.monotonic() and settle.held:
                 log.warning("%d finished jobs could not be brought back, they run again", len(settle.held))
-                return False
-        return True
+                return
 
-    def _retire(self, *, holds_nothing: bool) -> None:
+    def _retire(self) -> None:
         if self._presence is None or self._beating is None:
             return
         self._beating.stop()
         try:
-            if holds_nothing:  # else its row stays, and whoever finds its lease over frees its jobs
-                self._presence.retire()
+            self._presence.retire()
         except StoreError as error:
             log.warning("runner %s could not retire; its lease will end: %s", self.id, error)

@@ -10,6 +10,7 @@ import heapq
 from collections import Counter
 from collections.abc import Collection, Sequence
 from functools import lru_cache
+from typing import Any
 
 import msgspec
 
@@ -64,17 +65,25 @@ class SqliteClaims:
 
     def reconcile(self, runner: str, *, held: Collection[tuple[str, int]], now: Instant | None = None) -> int:
         """See `Claims.reconcile`."""
-        pairs = to_json(held)
-        return self._writer.run(lambda group: _release(group, group.read("unknown_held", runner=runner, held=pairs)))
+        return self._writer.run(lambda group: release_unknown(group, runner, held))
 
-    def rescue(self, *, dead: Collection[str] = (), expired: bool = True, now: Instant | None = None) -> list[Rescue]:
+    def rescue(
+        self,
+        *,
+        dead: Collection[str] = (),
+        expired: bool = True,
+        judge: str | None = None,
+        now: Instant | None = None,
+    ) -> list[Rescue]:
         """See `Claims.rescue`."""
         # The rows first, the locks after: a runner takes its lock before its row, so a row whose lock is
         # free is a dead runner's. The other way round a runner that is just starting would look dead.
         with self._readers.borrow() as connection:
             known = [row[0] for row in connection.execute(SQL["runners"])]
         known_dead = {*dead, *self._locks.dead_among(known)}
-        rescued = self._writer.run(lambda group: _rescue(group, known_dead, expired, group.now(now)))
+        rescued = self._writer.run(
+            lambda group: _rescue(group, known_dead, {"expired": expired, "judge": judge}, group.now(now))
+        )
         # Only now, after the commit: a crash before it leaves the free lock for the next to find.
         for rescue in rescued:
             self._locks.bury(rescue.runner)
@@ -101,6 +110,9 @@ def _split_types(types: tuple[str, ...]) -> tuple[str, str]:
 
 
 def _claim(group: Group, wanted: _Wanted, now: Instant) -> Claim:
+    if not group.read("knows_runner", runner=wanted.runner):
+        # Taken for dead: until it has announced itself again nobody would rescue what it claims.
+        return Claim([], None, now)
     next_due = group.read("next_due")
     if next_due is not None and next_due <= now:
         _move_due(group, now)
@@ -157,6 +169,11 @@ def _finish(group: Group, endings: Sequence[Ending], now: Instant) -> list[bool]
     return answers
 
 
+def release_unknown(group: Group, runner: str, held: Collection[tuple[str, int]]) -> int:
+    """Put all that is listed under a runner, but for what it holds, back to wait; return how many."""
+    return _release(group, group.read("unknown_held", runner=runner, held=to_json(held)))
+
+
 def _release(group: Group, held: str) -> int:
     """Put jobs, given as JSON pairs of (id, queue), back to wait."""
     pairs = _plain.decode(held)
@@ -168,8 +185,8 @@ def _release(group: Group, held: str) -> int:
     return len(pairs)
 
 
-def _rescue(group: Group, known_dead: Collection[str], expired: bool, now: Instant) -> list[Rescue]:  # noqa: FBT001 - private
-    listed = {id for [id] in group.rows("dead_runners", now=now, expired=expired, dead=to_json(sorted(known_dead)))}
+def _rescue(group: Group, known_dead: Collection[str], leases: dict[str, Any], now: Instant) -> list[Rescue]:
+    listed = {id for [id] in group.rows("dead_runners", now=now, dead=to_json(sorted(known_dead)), **leases)}
     # Those that are named are looked at even without a row: one that was rescued may have claimed once more.
     rescues = [_rescue_from(group, runner, now) for runner in sorted(listed.union(known_dead))]
     return [rescue for rescue in rescues if rescue.runner in listed or rescue.requeued or rescue.given_up]

@@ -7,8 +7,9 @@ import socket
 from collections.abc import Callable, Collection, Sequence
 
 from millhand.core.clock import Instant, Seconds
+from millhand.jobs.sqlite.claims import release_unknown
 from millhand.jobs.sqlite.deathlock import DeathLocks
-from millhand.jobs.sqlite.writer import Writer, to_json
+from millhand.jobs.sqlite.writer import Group, Writer, to_json
 
 
 class SqliteHousekeeping:
@@ -30,7 +31,12 @@ class SqliteHousekeeping:
 
     def retire(self, runner: str, *, now: Instant | None = None) -> None:
         """See `Housekeeping.retire`."""
-        self._writer.run(lambda group: group.run("forget_runner", runner=runner))
+
+        def retire(group: Group) -> None:
+            release_unknown(group, runner, held=())
+            group.run("forget_runner", runner=runner)
+
+        self._writer.run(retire)
         self._locks.release(runner)
 
     def declare_types(self, types: Collection[str]) -> None:

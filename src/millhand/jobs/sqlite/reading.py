@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ class SqliteReading:
         self._readers = readers
         # A connection of its own, since data_version tells what others changed since *this* one looked.
         self._sentinel = open_connection(path)
+        self._looking = threading.Lock()  # closing a connection under somebody's statement crashes the process
 
     def get(self, id: str) -> Job:
         """See `Reading.get`."""
@@ -70,7 +72,8 @@ class SqliteReading:
     def changed(self) -> int:
         """See `Reading.changed`."""
         try:
-            [[version]] = self._sentinel.execute("PRAGMA data_version").fetchall()
+            with self._looking:
+                [[version]] = self._sentinel.execute("PRAGMA data_version").fetchall()
         except sqlite3.Error as error:
             raise StoreError(f"the store is closed, or cannot be read: {error}") from error
         return int(version)
@@ -82,7 +85,8 @@ class SqliteReading:
 
     def close(self) -> None:
         """Close the connection of its own."""
-        self._sentinel.close()
+        with self._looking:
+            self._sentinel.close()
 
     def _rows(self, statement: str, **values: Any) -> list[Any]:
         with self._readers.borrow() as connection:
