@@ -92,6 +92,7 @@ class ClaimDuty:
         if not self._more_waits and now < self._next_due and not self._something_arrived():
             self._look_every = min(IDLE_LOOK, self._look_every * 1.2)
             return min(now + self._look_every, self._next_due)
+        self._more_waits = True  # until a claim has come through that found less than it asked for
         try:
             return self._claim(room, now)
         except StoreError as error:
