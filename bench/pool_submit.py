@@ -58,9 +58,8 @@ def main() -> None:
         for name in POOLS:
             row(name, [values[name] for values in rounds], unit)
         ours, theirs = (median(values[name] for values in rounds) for name in POOLS)
-        print(
-            f"{'times as good as the standard library':<44} {ours / theirs if unit == 'calls/s' else theirs / ours:>12.1f}"
-        )
+        ratio = ours / theirs if unit == "calls/s" else theirs / ours
+        print(f"{'times as good as the standard library':<44} {ratio:>12.1f}")
 
 
 if __name__ == "__main__":

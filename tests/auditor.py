@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -24,7 +25,7 @@ class Kind(StrEnum):
 
     SUBMITTED = "submitted"  # id
     ACKNOWLEDGED = "acknowledged"  # id: the submitter was told that it is kept
-    REFUSED = "refused"  # id: the submitter was told that it is not kept
+    REFUSED = "refused"  # id: it was not kept
     CLAIMED = "claimed"  # id, token, runner, at: committed, whether or not the runner heard of it
     EFFECT_BEGIN = "effect_begin"  # id, token, attempt, runner, at: written by the handler
     EFFECT_END = "effect_end"  # the same
@@ -37,7 +38,7 @@ class Kind(StrEnum):
     MOVED = "moved"  # id, before ("": born), state, token: one row as the database itself saw it
     RAISED = "raised"  # text: a step ended with an exception that nobody expects
     COUNTED = "counted"  # state, n: what the store's counters say at the end
-    ENDED = "ended"  # id, state: the final read; every job that is kept is in it
+    ENDED = "ended"  # id, state, token (whose result is kept, if the handlers return theirs): every job that is kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,15 +108,24 @@ def _find_lost(history: History) -> Iterator[Violation]:
     for id, state in _accepted_ends(history):
         if final.get(id, state) is not state:
             yield Violation(1, id, f"was accepted as {state}, and is {final[id]} at the end")
-    for event in history:
-        if event.kind is Kind.REFUSED and event.id in final:
-            yield Violation(9, event.id, "was refused, and is kept all the same")
+    for id in sorted(_refused(history) & final.keys()):
+        yield Violation(9, id, "was refused, and is kept all the same")
 
 
 def _accepted_ends(history: History) -> Iterator[tuple[str, JobState]]:
     for event in history:
         if event.kind is Kind.FINISHED and event.accepted and JobState(event.state).is_end:
             yield event.id, JobState(event.state)
+
+
+def _refused(history: History) -> set[str]:
+    refused: set[str] = set()
+    for event in history:
+        if event.kind is Kind.REFUSED:
+            refused.add(event.id)
+        elif event.kind is Kind.ACKNOWLEDGED:  # it was submitted anew, and then there was room
+            refused.discard(event.id)
+    return refused
 
 
 def _final_states(history: History) -> Mapping[str, JobState]:
@@ -136,13 +146,16 @@ def _find_stale(history: History) -> Iterator[Violation]:
         elif event.kind is Kind.FINISHED and event.accepted and event.token < highest[event.id]:
             text = f"was finished with token {event.token}, though token {highest[event.id]} had been given out"
             yield Violation(2, event.id, text)
+        elif event.kind is Kind.ENDED and 0 < event.token < highest[event.id]:
+            text = f"has the result of token {event.token}, though token {highest[event.id]} had been given out"
+            yield Violation(2, event.id, text)
     for id, moves in _moves_by_job(history).items():
         yield from _find_tokens_not_raised(id, moves)
 
 
 def _find_tokens_not_raised(id: str, moves: Sequence[Event]) -> Iterator[Violation]:
     raised_by = {("pending", "processing"): "claim", ("processing", "pending"): "rescue or release"}
-    for earlier, later in zip(moves, moves[1:], strict=False):
+    for earlier, later in pairwise(moves):
         what = raised_by.get((later.before, later.state))
         if later.token < earlier.token or (what and later.token == earlier.token):
             text = f"went from token {earlier.token} to {later.token} in a {what or 'move'}"
@@ -228,7 +241,9 @@ def _find_robbed(history: History) -> Iterator[Violation]:
             case Kind.FINISHED if (event.id, event.token) not in accepted:
                 attempt = attempts[event.id].get(event.token)
                 if attempt and fates.first_gone(attempt.runner, attempt.claimed) > position:
-                    text = f"was taken from {attempt.runner}, which lived: its finish with token {event.token} was refused"
+                    text = (
+                        f"was taken from {attempt.runner}, which lived: its finish with token {event.token} was refused"
+                    )
                     yield Violation(3, event.id, text)
 
 

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millhand.codec import FunctionSignature, is_pattern
@@ -61,7 +61,8 @@ def nothing() -> str:
 # ── Round trips ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@given(st.dictionaries(st.text(), json_values))
+@settings(max_examples=50)
+@given(st.dictionaries(st.text(), json_values, max_size=4))
 def test_keyword_arguments_come_back_as_they_were(options: dict[str, Any]) -> None:
     assert round_trip(anything, **options) == ([], options)
 
@@ -86,6 +87,7 @@ def test_how_an_argument_was_passed_makes_no_difference(image: str, width: int, 
     assert len(payloads) == 1
 
 
+@settings(max_examples=50)
 @given(st.lists(json_values, max_size=3))
 def test_an_array_is_positional_arguments(values: list[Any]) -> None:
     def function(a: Any = 0, b: Any = 0, c: Any = 0) -> list[Any]:

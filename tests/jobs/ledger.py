@@ -13,6 +13,8 @@ from millhand.jobs.store import Claim, Ending, Store
 T0 = 1_700_000_000.0
 """When these histories begin. Tests pass time as an argument, so nothing here has to wait."""
 
+FOR_EVER = 1e12
+
 BOOM = ErrorInfo("ValueError", "boom", "Traceback: boom")
 
 
@@ -31,6 +33,9 @@ def put(store: Store, *jobs: NewJob, now: float = T0) -> list[str]:
 def claim(
     store: Store, runner: str = "r1", *, room: int = 10, types: Collection[str] = ("*",), now: float = T0
 ) -> Claim:
+    """Claim for a runner, which is announced (for ever) if the store does not know it."""
+    if runner not in [row.id for row in store.reading.runners()]:
+        announce(store, runner, lease=FOR_EVER, now=now)
     return store.claims.claim(runner, room=room, types=types, now=now)
 
 

@@ -33,7 +33,7 @@ def test_it_says_whether_it_is_to_stop() -> None:
     current = CurrentJob(JOB)
     before = current.cancel_requested
 
-    current.request_cancel()
+    current.cancel_requested = True
 
     assert not before
     assert current.cancel_requested

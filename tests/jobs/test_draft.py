@@ -48,7 +48,9 @@ def test_an_id_may_be_brought_along() -> None:
     assert make_draft("mail", "{}", None, JobOptions(), id).id == id
 
 
-@pytest.mark.parametrize("id", ["", "1", "x" * 36, "0198b2f0-0000-7000-8000-00000000000G", new_id().upper(), new_id() + "\n"])
+@pytest.mark.parametrize(
+    "id", ["", "1", "x" * 36, "0198b2f0-0000-7000-8000-00000000000G", new_id().upper(), new_id() + "\n"]
+)
 def test_an_id_that_is_no_uuid_is_refused(id: str) -> None:
     with pytest.raises(ValueError, match="UUID"):
         make_draft("mail", "{}", None, JobOptions(), id)
@@ -94,7 +96,9 @@ def test_an_option_that_makes_no_sense_is_refused_at_once(field: str, value: Any
 
 
 @pytest.mark.parametrize(
-    "fields", [{"priority": 1_000_000}, {"priority": -1_000_000}, {"delay": 0.0}, {"timeout": 1e-9}, {"max_attempts": 1}], ids=str
+    "fields",
+    [{"priority": 1_000_000}, {"priority": -1_000_000}, {"delay": 0.0}, {"timeout": 1e-9}, {"max_attempts": 1}],
+    ids=str,
 )
 def test_an_option_on_the_edge_is_taken(fields: dict[str, Any]) -> None:
     JobOptions(**fields)

@@ -30,6 +30,7 @@ def handle(jobs: Jobs) -> JobHandle:
 
 
 def claim(jobs: Jobs) -> ClaimedJob:
+    jobs.store.housekeeping.announce("r1", lease=60.0)
     [job] = jobs.store.claims.claim("r1", room=1, types=["*"]).jobs
     return job
 
@@ -48,8 +49,12 @@ def test_a_handle_reads_its_job(jobs: Jobs, handle: JobHandle) -> None:
     assert repr(handle) == f"JobHandle('{handle.id}')"
 
 
-@pytest.mark.parametrize(("kept", "value"), [("3", 3), ('{"a":[1,null]}', {"a": [1, None]}), ("null", None), (None, None)])
-def test_the_result_is_what_the_function_returned(jobs: Jobs, handle: JobHandle, kept: str | None, value: object) -> None:
+@pytest.mark.parametrize(
+    ("kept", "value"), [("3", 3), ('{"a":[1,null]}', {"a": [1, None]}), ("null", None), (None, None)]
+)
+def test_the_result_is_what_the_function_returned(
+    jobs: Jobs, handle: JobHandle, kept: str | None, value: object
+) -> None:
     finish(jobs, JobState.COMPLETED, kept)
 
     assert handle.result(timeout=10) == value

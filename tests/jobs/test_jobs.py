@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from millhand.core import BadArguments, JobState, QueueFull, StoreError, UnknownJobType
-from millhand.jobs import JobOptions, Jobs
+from millhand.jobs import JobOptions, Jobs, open_store
 from millhand.jobs.ids import new_id
 from millhand.policy import Backoff, Retry
 
@@ -153,6 +153,13 @@ def test_another_database_can_be_chosen_until_it_is_opened(tmp_path: Path) -> No
     with pytest.raises(ValueError, match="in use already"):
         jobs.move_to("sqlite://")
     jobs.close()
+
+
+def test_a_store_can_be_opened_by_its_url_alone(tmp_path: Path) -> None:
+    store = open_store(f"sqlite:///{tmp_path}/work.db")
+
+    assert store.reading.types() == []
+    store.housekeeping.close()
 
 
 def test_a_url_that_names_no_database_is_refused_at_once() -> None:

@@ -32,7 +32,7 @@ class Store:
         self._note("renew", (runner, lease))
         return runner in self.known
 
-    def rescue(self, *, dead: tuple[str, ...], expired: bool) -> list[Rescue]:
+    def rescue(self, *, dead: tuple[str, ...], expired: bool, judge: str) -> list[Rescue]:
         self._note("rescue", (dead, expired))
         return self.rescued
 

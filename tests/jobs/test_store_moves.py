@@ -6,9 +6,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from millhand.core import ClaimedJob, JobState
 from millhand.core.job import MOVES
@@ -16,13 +16,14 @@ from millhand.jobs.sqlite import SqliteStore
 from millhand.jobs.store import Ending, Rescue
 from tests.jobs.ledger import BOOM, T0, draft, find_all
 
-RUNNERS = ("r1", "r2", "r3")
+RUNNERS = ("r1", "r2")
 LEASE = 15.0
 MAX_DEATHS = 3
 ENDS = (JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED)
 
 runners = st.sampled_from(RUNNERS)
 delays = st.sampled_from([0.0, 0.0, 5.0, 40.0])
+picks = st.integers(0, 30)
 
 
 @dataclass
@@ -129,25 +130,26 @@ class StoreMoves(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.store.housekeeping.close()
 
-    @initialize(n=st.integers(0, 5))
-    def begin_with_some_jobs(self, n: int) -> None:
-        self.enqueue(n=n, priority=0, delay=0.0, queue="a")
+    @initialize(priorities=st.lists(st.integers(-2, 2), min_size=3, max_size=6))
+    def begin_with_some_jobs_and_a_claim(self, priorities: list[int]) -> None:
+        for priority in priorities:
+            self.enqueue(priority=priority, delay=0.0, queue="a")
+        self.the_store_says_what_the_model_says()
+        self.claim("r1", room=2)
 
-    @rule(n=st.integers(1, 3), priority=st.integers(-2, 2), delay=delays, queue=st.sampled_from("ab"))
-    def enqueue(self, n: int, priority: int, delay: float, queue: str) -> None:
-        drafts = [draft(priority=priority, delay=delay, queue=queue) for _ in range(n)]
-        assert self.store.intake.enqueue(drafts, now=self.model.now) == [None] * n
+    @rule(priority=st.integers(-2, 2), delay=delays, queue=st.sampled_from("ab"))
+    def enqueue(self, priority: int, delay: float, queue: str) -> None:
+        job = draft(priority=priority, delay=delay, queue=queue)
+        assert self.store.intake.enqueue([job], now=self.model.now) == [None]
         state = JobState.SCHEDULED if delay else JobState.PENDING
-        for job in drafts:
-            self.model.jobs[job.id] = ModelJob(job.id, self.model.now + delay, priority, state)
+        self.model.jobs[job.id] = ModelJob(job.id, self.model.now + delay, priority, state)
 
-    @precondition(lambda self: self.model.jobs)
-    @rule(data=st.data())
-    def enqueue_again(self, data: st.DataObject) -> None:
-        known = data.draw(st.sampled_from(sorted(self.model.jobs)))
-        assert self.store.intake.enqueue([draft(id=known, priority=9)], now=self.model.now) == [None]
+    @rule(pick=picks)
+    def enqueue_again(self, pick: int) -> None:
+        known = draft(id=self.any_job(pick).id, priority=9)
+        assert self.store.intake.enqueue([known], now=self.model.now) == [None]
 
-    @rule(runner=runners, room=st.integers(0, 4))
+    @rule(runner=runners, room=st.sampled_from([1, 2, 2, 4]))
     def claim(self, runner: str, room: int) -> None:
         if runner not in self.model.expires:
             self.store.housekeeping.announce(runner, lease=LEASE, now=self.model.now)
@@ -156,30 +158,47 @@ class StoreMoves(RuleBasedStateMachine):
         assert [job.id for job in claimed] == self.model.claim(runner, room)
         self.claims += claimed
 
-    @precondition(lambda self: self.claims)
-    @rule(data=st.data(), state=st.sampled_from([*ENDS, JobState.SCHEDULED]), delay=delays, counts=st.booleans())
-    def finish(self, data: st.DataObject, state: JobState, delay: float, counts: bool) -> None:
+    @rule()
+    def claim_without_being_known(self) -> None:
+        assert self.store.claims.claim("nobody", room=4, types=["*"], now=self.model.now).jobs == []
+
+    @rule(runner=runners, room=st.sampled_from([1, 4]))
+    def claim_and_die(self, runner: str, room: int) -> None:
+        self.claim(runner, room)
+        self.the_store_says_what_the_model_says()
+        self.rescue({runner}, expired=False)
+
+    @rule(pick=picks, state=st.sampled_from([*ENDS, JobState.SCHEDULED]), delay=delays, counts=st.booleans())
+    def finish(self, pick: int, state: JobState, delay: float, counts: bool) -> None:
         """Bring back any claim there ever was, so often that of a zombie, or for the second time."""
-        job = data.draw(st.sampled_from(self.claims))
+        job = self.any_claim(pick)
         ending = Ending(job.id, job.token, state, error=BOOM, delay=delay, counts_as_attempt=counts)
         expected = self.model.finish(ending)
         assert self.store.claims.finish([ending], now=self.model.now) == [expected]
         self.refused += not expected
 
-    @precondition(lambda self: self.claims)
-    @rule(data=st.data())
-    def release(self, data: st.DataObject) -> None:
-        claim = data.draw(st.sampled_from(self.claims))
+    @rule(picked=st.lists(picks, min_size=2, max_size=4))
+    def finish_together(self, picked: list[int]) -> None:
+        """Bring several claims back in one batch, each once."""
+        jobs = {(job.id, job.token): job for job in map(self.any_claim, picked)}.values()
+        endings = [Ending(job.id, job.token, JobState.SCHEDULED, delay=5.0) for job in jobs]
+        expected = [self.model.finish(ending) for ending in endings]
+        assert self.store.claims.finish(endings, now=self.model.now) == expected
+        self.refused += expected.count(False)
+
+    @rule(pick=picks)
+    def release(self, pick: int) -> None:
+        claim = self.any_claim(pick)
         job = self.model.jobs[claim.id]
         holds = job.state is JobState.PROCESSING and job.token == claim.token
         assert self.store.claims.release([(claim.id, claim.token)], now=self.model.now) == holds
         if holds:
             self.model.release(job)
 
-    @rule(runner=runners, data=st.data())
-    def reconcile(self, runner: str, data: st.DataObject) -> None:
+    @rule(runner=runners, n=st.integers(0, 3))
+    def reconcile(self, runner: str, n: int) -> None:
         listed = self.model.held_by(runner)
-        known = data.draw(st.lists(st.sampled_from(listed), unique_by=id)) if listed else []
+        known = listed[:n]
         lost = [job for job in listed if job not in known]
         pairs = [(job.id, job.token) for job in known]
         assert self.store.claims.reconcile(runner, held=pairs, now=self.model.now) == len(lost)
@@ -195,16 +214,22 @@ class StoreMoves(RuleBasedStateMachine):
         assert set(rescued) == expected
 
     @rule(runner=runners)
+    def retire(self, runner: str) -> None:
+        for job in self.model.held_by(runner):
+            self.model.release(job)
+        self.model.expires.pop(runner, None)
+        self.store.housekeeping.retire(runner, now=self.model.now)
+
+    @rule(runner=runners)
     def renew(self, runner: str) -> None:
         is_known = runner in self.model.expires
         assert self.store.claims.renew(runner, lease=LEASE, now=self.model.now) is is_known
         if is_known:
             self.model.expires[runner] = self.model.now + LEASE
 
-    @precondition(lambda self: self.model.jobs)
-    @rule(data=st.data())
-    def cancel(self, data: st.DataObject) -> None:
-        job = self.model.jobs[data.draw(st.sampled_from(sorted(self.model.jobs)))]
+    @rule(pick=picks)
+    def cancel(self, pick: int) -> None:
+        job = self.any_job(pick)
         if job.state in {JobState.PENDING, JobState.SCHEDULED}:
             job.state = JobState.CANCELLED
         elif job.state is JobState.PROCESSING:
@@ -234,6 +259,13 @@ class StoreMoves(RuleBasedStateMachine):
         assert {state: n for state, n in counts.items() if n} == Counter(job.state for job in self.model.jobs.values())
         assert self.store.reading.totals()["stale_finishes_rejected"] == self.refused
 
+    def any_job(self, pick: int) -> ModelJob:
+        return list(self.model.jobs.values())[pick % len(self.model.jobs)]
+
+    def any_claim(self, pick: int) -> ClaimedJob:
+        """Return one of the claims there were, the latest for 0."""
+        return self.claims[-1 - pick % len(self.claims)]
+
     def check_moves(self, states: dict[str, JobState]) -> None:
         for id, after in states.items():
             before = self.states.get(id)
@@ -247,7 +279,12 @@ class StoreMoves(RuleBasedStateMachine):
         self.states = states
 
 
-TestStoreMoves = pytest.mark.slow(StoreMoves.TestCase)
+TestStoreMoves = pytest.mark.timeout(60)(pytest.mark.slow(StoreMoves.TestCase))
 TestStoreMoves.settings = settings(
-    max_examples=100, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck), database=None
+    max_examples=120,
+    stateful_step_count=30,
+    deadline=None,
+    database=None,
+    phases=[Phase.generate, Phase.shrink],
+    suppress_health_check=list(HealthCheck),
 )

@@ -27,6 +27,7 @@ from millhand.jobs.store import Ending
 store = SqliteStore(Path(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()
+store.housekeeping.announce("child", lease=60.0)
 [job] = store.claims.claim("child", room=1, types=["*"]).jobs
 store.claims.finish([Ending(job.id, job.token, JobState.COMPLETED, result='"by a child"')])
 print("done", flush=True)
@@ -152,6 +153,19 @@ def test_who_waits_for_an_unknown_job_learns_it(watch: Watch) -> None:
     assert told.jobs == []
 
 
+def test_a_wish_for_an_unknown_job_is_not_kept(store: SqliteStore, watch: Watch) -> None:
+    id, unwanted, wanted = new_id(), Told(), Told()
+    with pytest.raises(JobNotFound):
+        watch.when_ended(id, unwanted)
+
+    put(store, draft(id=id))
+    watch.when_ended(id, wanted)
+    end(store)
+    wanted.wait()
+
+    assert unwanted.jobs == []
+
+
 def test_a_retry_is_no_end(store: SqliteStore, watch: Watch) -> None:
     [id] = put(store)
     told = Told()
@@ -187,8 +201,8 @@ def test_an_end_between_the_wish_and_the_look_is_told_once(store: SqliteStore, m
     other = draft()
     put(store, other, now=T0 + 1)
     actions: dict[str, Callable[[], object]] = {"before": lambda: None, "after": lambda: None}
-    ending = iter([lambda: end(store, room=1)])
-    actions[moment] = lambda: next(ending, lambda: None)()
+    endings = [lambda: end(store, room=1)]
+    actions[moment] = lambda: [ending() for ending in (endings.pop() for _ in endings[:1])]
     watch = Watch(Between(store, **actions))  # type: ignore[arg-type]
     told, last = Told(), Told()
 
@@ -203,11 +217,11 @@ def test_an_end_between_the_wish_and_the_look_is_told_once(store: SqliteStore, m
 
 
 def test_every_wish_is_granted_once_while_jobs_end_at_the_same_time(store: SqliteStore, watch: Watch) -> None:
-    ids = put(store, *(draft() for _ in range(100)))
+    ids = put(store, *(draft() for _ in range(40)))
     wishes = {id: Told() for id in ids}
 
     def finish() -> None:
-        for job in take(store, room=100):
+        for job in take(store, room=40):
             store.claims.finish([done(job)], now=T0)
 
     finishing = threading.Thread(target=finish)
@@ -305,6 +319,53 @@ def test_somebody_who_knows_better_can_have_it_look_at_once(store: SqliteStore) 
     other.housekeeping.close()
 
 
+class Counting:
+    """A store that counts the looks at it, and forgets listeners for all to see."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self.reading = self.housekeeping = self
+        self._store = store
+        self.looks = self.reads = 0
+        self.forgotten = 0
+        self.looked_often = threading.Event()
+
+    def changed(self) -> int:
+        self.looks += 1
+        if self.looks == 30:
+            self.looked_often.set()
+        return self._store.reading.changed()
+
+    def get_many(self, ids: Collection[str]) -> list[Job]:
+        self.reads += 1
+        return self._store.reading.get_many(ids)
+
+    def get(self, id: str) -> Job:
+        return self._store.reading.get(id)
+
+    def on_commit(self, listener: Callable[[bool, Sequence[str]], None]) -> Callable[[], None]:
+        forget = self._store.housekeeping.on_commit(listener)
+
+        def count() -> None:
+            self.forgotten += 1
+            forget()
+
+        return count
+
+
+def test_a_store_in_which_nothing_changes_is_not_read_again_and_again(store: SqliteStore) -> None:
+    [id] = put(store)
+    counting = Counting(store)
+    watch = Watch(counting)  # type: ignore[arg-type]
+    watch.when_ended(id, Told())
+
+    assert counting.looked_often.wait(10)
+
+    watch.close()
+    watch.close()
+    assert counting.reads <= 2
+    assert counting.forgotten == 1
+
+
 class Shaky:
     """A store whose first few reads of many jobs fail."""
 
@@ -361,16 +422,3 @@ def test_a_callback_that_fails_hurts_no_other(store: SqliteStore, watch: Watch) 
     while not told.jobs and time.monotonic() < deadline:
         put(store)
     assert [job.id for job in told.jobs] == [second]
-
-
-def test_a_listener_of_commits_is_taken_back_on_close(store: SqliteStore) -> None:
-    [id] = put(store)
-    watch = Watch(store)
-    watch.when_ended(id, Told())
-    watch.close()
-    told: list[Sequence[str]] = []
-    store.housekeeping.on_commit(lambda arrived, ended: told.append(ended))
-
-    end(store)
-
-    assert told[-1] == [id]

@@ -13,7 +13,10 @@ from millhand.policy import Backoff
 
 lengths = st.floats(min_value=0, max_value=1e6)
 backoffs = st.builds(
-    lambda base, factor, more: Backoff(base, factor, base + more), lengths, st.floats(min_value=1, max_value=1e3), lengths
+    lambda base, factor, more: Backoff(base, factor, base + more),
+    lengths,
+    st.floats(min_value=1, max_value=1e3),
+    lengths,
 )
 attempts = st.integers(1, 10_000)
 
@@ -57,7 +60,14 @@ def test_waits_are_spread_over_the_whole_range() -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [{"base": -1.0}, {"factor": 0.5}, {"base": 2.0, "cap": 1.0}, {"base": math.nan}, {"cap": math.nan}, {"factor": math.nan}],
+    [
+        {"base": -1.0},
+        {"factor": 0.5},
+        {"base": 2.0, "cap": 1.0},
+        {"base": math.nan},
+        {"cap": math.nan},
+        {"factor": math.nan},
+    ],
     ids=str,
 )
 def test_a_backoff_that_makes_no_sense_is_refused(fields: dict[str, float]) -> None:

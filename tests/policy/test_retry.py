@@ -49,7 +49,8 @@ def test_the_wait_grows_with_the_attempts() -> None:
 
     def longest(attempt: int) -> float:
         draws = [
-            retry.after(Failed(ERROR), attempt=attempt, max_attempts=9, chance=random.Random(seed)) for seed in range(200)
+            retry.after(Failed(ERROR), attempt=attempt, max_attempts=9, chance=random.Random(seed))
+            for seed in range(200)
         ]
         return max(draw.delay for draw in draws if isinstance(draw, RunAgain))
 

@@ -16,7 +16,7 @@ from millhand.core import JobNotFound, JobState, StoreError
 from millhand.jobs.sqlite import SqliteStore
 from millhand.jobs.sqlite.statements import SQL
 from millhand.jobs.sqlite.writer import Group, Writer
-from tests.jobs.ledger import T0, assert_counts_add_up, done, draft, put, state_of, take
+from tests.jobs.ledger import FOR_EVER, T0, assert_counts_add_up, done, draft, put, state_of, take
 from tests.jobs.sqlite import children
 
 DISK_FULL = """
@@ -82,7 +82,7 @@ class Caller:
     @property
     def is_waiting(self) -> bool:
         """Whether the thread sleeps on a lock: its request is in the writer's hands."""
-        frame = sys._current_frames().get(self.thread.ident or 0)
+        frame = sys._current_frames().get(self.thread.ident or 0)  # noqa: SLF001 - documented, for all its name
         return frame is not None and frame.f_code is threading.Condition.wait.__code__
 
 
@@ -101,6 +101,24 @@ def busy(writer: Writer) -> Iterator[None]:
     go_on.set()
     blocker.thread.join()
     assert blocker.error is None
+
+
+@contextmanager
+def busy_store(store: SqliteStore) -> Iterator[None]:
+    """Keep a store's own writer busy, between two groups."""
+    started, go_on = threading.Event(), threading.Event()
+
+    def block(arrived: bool, ended: Sequence[str]) -> None:
+        started.set()
+        assert go_on.wait(10)
+
+    forget = store.housekeeping.on_commit(block)
+    blocked = Caller(lambda: store.housekeeping.declare_types(["blocker"]))
+    assert started.wait(10)
+    yield
+    forget()
+    go_on.set()
+    blocked.thread.join()
 
 
 def call_together(writer: Writer, *calls: Callable[[], Any]) -> list[Caller]:
@@ -154,6 +172,17 @@ def test_many_submitting_threads_need_fewer_commits_than_they_make_requests(stor
     assert len(commits) < 160
 
 
+def test_a_group_is_bounded(writer: Writer, store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("millhand.jobs.sqlite.writer.GROUP_LIMIT", 4)
+    commits: list[bool] = []
+    writer.on_commit(lambda arrived, ended: commits.append(arrived))
+
+    call_together(writer, *(declare(writer, f"type-{n}") for n in range(10)))
+
+    assert len(store.reading.types()) == 10
+    assert len(commits) == 1 + 3
+
+
 def test_everybody_in_a_group_gets_the_answer_to_its_own_request(writer: Writer) -> None:
     callers = call_together(writer, *(lambda n=n: writer.run(lambda group: n) for n in range(30)))
 
@@ -179,9 +208,7 @@ def test_a_request_that_the_database_refuses_hurts_no_other_of_its_group(
 ) -> None:
     monkeypatch.setitem(SQL, "nonsense", "INSERT INTO jobs (id) VALUES ('incomplete')")  # type: ignore[arg-type]
 
-    good, bad = call_together(
-        writer, declare(writer, "good"), lambda: writer.run(lambda group: group.run("nonsense"))
-    )
+    good, bad = call_together(writer, declare(writer, "good"), lambda: writer.run(lambda group: group.run("nonsense")))
 
     assert good.error is None
     assert isinstance(bad.error, StoreError)
@@ -216,6 +243,30 @@ def test_listeners_are_told_before_the_askers_and_after_the_commit(store: Sqlite
     order.append("answered")
 
     assert order == ["listener saw completed", "answered"]
+
+
+def test_a_limit_holds_among_those_that_share_a_commit(store: SqliteStore) -> None:
+    with busy_store(store):
+        callers = [Caller(lambda: store.intake.enqueue([draft()], limit=3, now=T0)) for _ in range(8)]
+        wait_until(lambda: all(caller.is_waiting for caller in callers))
+    for caller in callers:
+        caller.thread.join()
+
+    assert sum(caller.answer == [None] for caller in callers) == 3
+    assert store.reading.counts()[JobState.PENDING] == 3
+
+
+def test_jobs_that_came_in_by_the_same_commit_are_claimed_in_it(store: SqliteStore) -> None:
+    store.housekeeping.announce("r1", lease=FOR_EVER)
+    with busy_store(store):
+        putting = Caller(lambda: put(store))
+        wait_until(lambda: putting.is_waiting)
+        taking = Caller(lambda: take(store))
+        wait_until(lambda: taking.is_waiting)
+    for caller in (putting, taking):
+        caller.thread.join()
+
+    assert [job.id for job in taking.answer] == putting.answer
 
 
 def test_what_was_asked_before_close_is_written(tmp_path: Path) -> None:

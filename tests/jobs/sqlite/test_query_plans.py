@@ -30,6 +30,7 @@ PLANS = {
     "finished_before": BY_ID,
     "get": BY_ID,
     "give_up_orphans": BY_ID,
+    "known": BY_ID,
     "last_row": "SEARCH jobs",
     "move_due": BY_ID,
     "next_due": "jobs_due",
@@ -49,7 +50,9 @@ JOBS = r"\b(?:FROM|UPDATE|JOIN|INTO)\s+jobs\b"
 
 
 @pytest.fixture(scope="module", params=["empty", "full", "analysed"])
-def connection(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
+def connection(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[sqlite3.Connection]:
     path = tmp_path_factory.mktemp("plans") / "jobs.db"
     store = SqliteStore(path)
     if request.param != "empty":
@@ -109,6 +112,6 @@ def test_an_ended_job_stands_in_no_index_but_the_one_of_ids(tmp_path: Path) -> N
     partial = {"jobs_claimable": "state = 'pending' AND suspect = 0", "jobs_due": "state = 'scheduled'"}
 
     for index, condition in partial.items():
-        [[n]] = connection.execute(f"SELECT count(*) FROM jobs INDEXED BY {index} WHERE {condition}")  # noqa: S608
+        [[n]] = connection.execute(f"SELECT count(*) FROM jobs INDEXED BY {index} WHERE {condition}")
         assert n == 0
     connection.close()
