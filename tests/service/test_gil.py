@@ -63,7 +63,7 @@ def held_for(service, seconds):
 
 
 def assert_prompt(probes):
-    """Assert 100 ms for all probes but one, which a busy machine may have delayed; a frozen server delays by seconds."""
+    """Assert 100 ms for all probes but one, which a busy machine may delay; a frozen server takes seconds."""
     assert not probes.errors
     assert len(probes.took) >= 20
     *prompt, slowest = sorted(probes.took)

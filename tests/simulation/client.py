@@ -66,7 +66,7 @@ class ClientProcess(Process):
             jobs = [self._draw_job(f"{number}-{index}") for index in range(size)]
             if chance.random() < 0.2:
                 jobs.append(jobs[0])
-            at = chance.choice((0.0, chance.uniform(0.0, 20.0)))
+            at = chance.choice((0.0, chance.uniform(0.0, 35.0)))
             self._requests.append((Request("submit", at), jobs))
             if chance.random() < 0.3:
                 self._requests.append((Request("submit", at + chance.uniform(0.0, 10.0)), jobs))

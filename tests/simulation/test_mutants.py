@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from millhand.jobs.presence import Presence
+from millhand.jobs.sqlite import housekeeping
 from millhand.jobs.sqlite.deathlock import DeathLocks
-from millhand.jobs.sqlite.intake import SqliteIntake
 from millhand.jobs.sqlite.statements import SQL
 from millhand.runner.attempt import Attempt
 from millhand.runner.claim import ClaimDuty
@@ -66,10 +66,6 @@ def having(owner: type, name: str, value: object) -> Mutation:
     return lambda monkeypatch: monkeypatch.setattr(owner, name, value)
 
 
-def enqueue_all_but_the_last(self, jobs, *, enqueue=SqliteIntake.enqueue, **options):
-    return [*enqueue(self, jobs[:-1], **options), None]
-
-
 FINISH_WITHOUT_TOKEN = all_of(
     without("finish", "jobs.token = ending.token AND "),
     without("finishable", "jobs.token = ending.value ->> 'token' AND "),
@@ -103,11 +99,21 @@ MUTANTS: dict[str, tuple[int, str, Mutation]] = {
     "rescue takes what has ended": (4, "no legal move", ORPHANS_WITHOUT_STATE),
     "reconcile forgets outcomes on their way": (3, "which lived", having(Settle, "held", property(lambda self: []))),
     "leases are judged by who could not beat itself": (3, "had not been silent", JUDGES_WITHOUT_OWN_BEATS),
+    "a runner that was taken for dead claims": (
+        4,
+        "still processing",
+        replacing("knows_runner", ("EXISTS (SELECT 1 FROM runners WHERE id = :runner)", ":runner IS NOT NULL")),
+    ),
+    "a runner that retires keeps what it could not give back": (
+        4,
+        "still processing",
+        lambda monkeypatch: monkeypatch.setattr(housekeeping, "release_unknown", lambda *_, **__: 0),
+    ),
     "a held death lock counts as free": (3, "was taken for dead", having(DeathLocks, "_is_free", lambda *_: True)),
     "an acknowledged job is not kept": (
         1,
         "does not know it",
-        having(SqliteIntake, "enqueue", enqueue_all_but_the_last),
+        replacing("enqueue", ("WHERE true", "WHERE value ->> 'priority' < 1")),
     ),
     "an attempt ends twice": (8, "KeyError", having(Attempt, "take_ticket", lambda self: True)),
     "a free worker wakes nobody": (4, "still pending", having(ClaimDuty, "note_ended", lambda self: None)),

@@ -135,7 +135,9 @@ class Trouble:
             return
         runners = [runner for runner in self._world.runners if runner.alive]
         now = self._world.clock.monotonic()
-        match self._chance.choice(("kill", "kill", "stall", "deafen", "cut off", "full disk", "stop")):
+        match self._chance.choice(
+            ("kill", "kill", "stall", "deafen", "deafen", "cut off", "full disk", "stop", "stop")
+        ):
             case "full disk":
                 self._refusing_until = now + self._chance.choice((4.0, 12.0, 25.0))
             case _ if not runners:
@@ -153,8 +155,8 @@ class Trouble:
                 runner.note_silent()
             case "deafen":  # only its beats stop, all else goes on
                 runner.beat_thread.starved_until = now + long
-                if self._chance.random() < 0.5:  # it dies as a zombie, with what it claimed after its rescue
-                    self._disasters.append((now + long * self._chance.uniform(0.9, 1.1), runner))
+                if self._chance.random() < 0.7:  # it dies as a zombie, with what it claimed after its rescue
+                    self._disasters.append((now + long * self._chance.uniform(0.5, 1.0), runner))
                 runner.note_silent()
             case "cut off":
                 runner.cut_off_until = now + long

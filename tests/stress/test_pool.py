@@ -276,6 +276,21 @@ def test_who_begins_to_wait_between_the_end_and_the_look_for_a_watch_is_told_onc
     assert watch.waiters[0].finished_futures == []
 
 
+def test_a_worker_is_free_and_its_work_counted_before_anybody_is_told() -> None:
+    tally, seen = Tally(), []
+    task = Task(int, (), {}, Counter())
+
+    class Probe(_Waiter):
+        def add_result(self, future: object) -> None:
+            seen.append((tally.idle, tally.done))
+
+    task._waiters.append(Probe())
+    assert task.begin(tally)
+    task.perform(tally)
+
+    assert seen == [(True, 1)]
+
+
 def test_the_state_does_not_move_while_somebody_holds_the_condition() -> None:
     """`wait` reads it twice under the condition, and counts wrongly if the two differ."""
     future: Future[int] = Future()
