@@ -133,7 +133,7 @@ class RunnerProcess(Process):
             SimThread(self, "beat", self.presence, SimBell(world)),
         ]
         self.beat_thread = self.threads[-1]
-        self._is_started = False
+        self._can_stop = False
         self._forget_commits = self.store.on_commit(self._note_own_commit)
 
     def start(self) -> None:
@@ -144,7 +144,7 @@ class RunnerProcess(Process):
             self.presence.announce()
         except StoreError:
             self.die()
-        self._is_started = True
+        self._can_stop = True
         for thread in self.threads:
             thread.wake_at = self.world.clock.monotonic()
 
@@ -202,7 +202,7 @@ class RunnerProcess(Process):
 
     def _stop(self) -> None:
         """Do what `Runner.stop` does when the grace is over, then end the process."""
-        self.stop_at = NEVER
+        self._can_stop = False  # once is enough
         self.duties.claim.stop()
         self._give_back(self.duties.attempts.take_back())
         self.world.note(Kind.STOPPED, runner=self.runner)
@@ -228,7 +228,7 @@ class RunnerProcess(Process):
         return thread.is_stepping or (wants_lock and self.duties.claim.claiming.locked())
 
     def _stop_due(self) -> Instant:
-        if self.stop_at == NEVER or not self._is_started or any(thread.is_stepping for thread in self.threads):
+        if self.stop_at == NEVER or not self._can_stop or any(thread.is_stepping for thread in self.threads):
             return NEVER
         return self.stop_at
 

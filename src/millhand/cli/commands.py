@@ -7,6 +7,7 @@ import sys
 import msgspec
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from millhand.core.errors import JobCancelled, JobFailed
 from millhand.core.job import Job, JobState
@@ -58,9 +59,10 @@ def list_jobs(url: str | None, *, state: str | None, type: str | None, limit: in
         counts = jobs.store.reading.counts()
     table = Table("id", "type", "state", "attempt", "submitted", "result or error", box=None, pad_edge=False)
     for job in page.jobs:
-        colour = COLOURS.get(job.state, "")
+        coloured = Text(job.state, style=COLOURS.get(job.state, ""))
         attempt = f"{job.attempt}/{job.max_attempts}"
-        table.add_row(job.id, job.type, f"[{colour}]{job.state}[/]", attempt, iso(job.submitted_at), _outcome(job))
+        # Text, not str: what a job holds must not be taken for markup.
+        table.add_row(job.id, Text(job.type), coloured, attempt, iso(job.submitted_at), Text(_outcome(job)))
     # A pipe gets whole lines: only a terminal has a width that they could be too long for.
     console = Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
     console.print(table)
@@ -77,4 +79,4 @@ def _state(text: str) -> JobState:
 
 def _outcome(job: Job) -> str:
     text = f"{job.error.type}: {job.error.message}" if job.error else job.result or ""
-    return (text if len(text) <= SHOWN else text[: SHOWN - 3] + "...").replace("[", r"\[")
+    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."

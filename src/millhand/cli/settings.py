@@ -14,6 +14,8 @@ from typing import Any
 
 from millhand.codec import parse_duration
 from millhand.core.clock import Seconds
+from millhand.jobs import path_of
+from millhand.supervisor import PULSE_EVERY
 
 PREFIX = "MILLHAND_"
 FILE = "millhand.toml"
@@ -103,7 +105,19 @@ def _switch(text: str) -> bool:
         raise ValueError("must be true or false") from None
 
 
+def _at_least(least: Seconds) -> Callable[[str], Seconds]:
+    def read(text: str) -> Seconds:
+        seconds = _duration()(text)
+        if seconds < least:
+            raise ValueError(f"must be at least {least:g} seconds")
+        return seconds
+
+    return read
+
+
 def _url(text: str) -> str | None:
+    if text:
+        path_of(text)
     return text or None
 
 
@@ -133,7 +147,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("database_url", "", _url, "Where jobs are kept; empty: where the program says (sqlite:///millhand.db)."),
     Setting("grace", "30s", _duration(), "How long running jobs may go on after a signal to stop."),
     Setting("drain_delay", "0s", _duration(), "How long /readyz says no before the service stops accepting."),
-    Setting("stall_limit", "5m", _duration(zero=False), "How long a runner may be silent before it is killed."),
+    Setting("stall_limit", "5m", _at_least(2 * PULSE_EVERY), "How long a runner may be silent before it is killed."),
 )
 
 
@@ -184,6 +198,8 @@ def _read_file(path: Path) -> Mapping[str, Any]:
         content = tomllib.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingError(f"{path.name} is not TOML: {error}") from None
+    except OSError as error:
+        raise SettingError(f"{path.name} cannot be read: {error.strerror}") from None
     unknown = content.keys() - {setting.name for setting in SETTINGS}
     if unknown:
         known = ", ".join(setting.name for setting in SETTINGS)

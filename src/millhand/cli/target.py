@@ -29,7 +29,7 @@ def load_target(target: str) -> Jobs:
         module = importlib.import_module(module_name)
     except ImportError as error:
         raise TargetError(f"cannot import {module_name!r}: {error}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise TargetError(f"{module_name!r} fails on import: {type(error).__name__}: {error}") from error
     found = getattr(module, attribute, None)
     if not isinstance(found, Jobs):

@@ -6,6 +6,7 @@ from millhand.jobs.handle import JobHandle
 from millhand.jobs.jobs import Jobs, JobsView, open_store
 from millhand.jobs.registry import JobType, Registry
 from millhand.jobs.store import Store
+from millhand.jobs.url import path_of
 from millhand.jobs.watch import Watch
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "Watch",
     "current_job",
     "open_store",
+    "path_of",
 ]

@@ -42,7 +42,10 @@ class Child:
         self.line: socket.socket | None = None
         self.process: subprocess.Popen[bytes] | None = None
         self.ready = False
+        self.was_ready = False
+        """Whether it was ready in any of its lives; one that never was is not started again and again."""
         self.last_pulse: Instant = 0.0
+        self.told_to_stop = False
         self.kill_at: Instant | None = None
         self.start_at: Instant = 0.0
         self._started_at: Instant = 0.0
@@ -60,8 +63,13 @@ class Child:
         ours.setblocking(False)
         files = [theirs.fileno()] + ([self.spec.wake.fileno()] if self.spec.wake else [])
         command = [*self.spec.command, *map(str, files)]
-        self.process = subprocess.Popen(command, pass_fds=files, process_group=0, stdin=subprocess.DEVNULL)
-        theirs.close()
+        try:
+            self.process = subprocess.Popen(command, pass_fds=files, process_group=0, stdin=subprocess.DEVNULL)
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
         self.line, self.ready, self.kill_at, self._unread = ours, False, None, b""
         self.last_pulse = self._started_at = now
 
@@ -85,6 +93,7 @@ class Child:
     def kill(self) -> None:
         """End the process and all that it started, now."""
         if self.process is not None:
+            self.kill_at, self.ready = None, False  # once is enough
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
 

@@ -86,7 +86,7 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
 
     def run(self) -> int:
-        """Run until told to stop, and return the exit code: 0, or 1 when a child could not start."""
+        """Run until told to stop, and return the exit code: 0, or what a child that could not start said."""
         wakeup, signalled = socket.socketpair()
         wakeup.setblocking(False)
         signalled.setblocking(False)
@@ -95,8 +95,7 @@ class Supervisor:
         before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda number, frame: None)
         before_wakeup = signal.set_wakeup_fd(signalled.fileno())
         try:
-            while self._children:
-                due = self._turn(time.monotonic())
+            while (due := self._turn(time.monotonic())) is not None:
                 self._selector.select(max(0.0, due - time.monotonic()))
                 _drain(wakeup)
         finally:
@@ -104,19 +103,25 @@ class Supervisor:
             for number, handler in before.items():
                 signal.signal(number, handler)
             self._end()
+            wakeup.close()
+            signalled.close()
         return self._exit_code
 
-    def _turn(self, now: Instant) -> Instant:
-        """Do all that is to be done now; return when the next thing is due."""
+    def _turn(self, now: Instant) -> Instant | None:
+        """Do all that is to be done now; return when the next thing is due, None when all is over."""
         due = now + 1.0
         for child in list(self._children):
+            # In this order: whoever has ended has said all that it had to say before.
+            has_ended = child.process is not None and not child.is_alive
             for message in child.receive():
                 self._hear(child, message, now)
-            if child.process is not None and not child.is_alive:
+            if has_ended:
                 self._bury(child, now)
             due = min(due, self._care_for(child, now))
         if self._stopping:
             self._stop_next(now)
+        if not self._children:
+            return None
         for presence in self._presences.values():
             due = min(due, presence.step(now))
         if self._store is not None:
@@ -125,6 +130,8 @@ class Supervisor:
 
     def _care_for(self, child: Child, now: Instant) -> Instant:
         if child.process is None:
+            if self._stopping:
+                return now + 1.0
             if now < child.start_at:
                 return child.start_at
             child.start(now)
@@ -132,9 +139,8 @@ class Supervisor:
         if child.kill_at is not None and now >= child.kill_at:
             log.warning("%s did not stop in time and is killed", child.spec.name)
             child.kill()
-        if child.spec.runs_jobs and now - child.last_pulse > self._settings.stall_limit:
+        elif child.spec.runs_jobs and child.ready and now - child.last_pulse > self._settings.stall_limit:
             log.error("%s was silent for %g s and is killed", child.spec.name, self._settings.stall_limit)
-            child.last_pulse = now
             child.kill()
         return child.kill_at or now + 1.0
 
@@ -144,15 +150,20 @@ class Supervisor:
             case "loaded":
                 self._begin(child, message.data["url"])
             case "ready":
-                child.ready = True
+                child.ready = child.was_ready = True
                 self._said[child.spec.name] = message.data
                 if not self._told_ready and all(child.ready for child in self._children):
                     self._told_ready = True
                     self._on_ready(self._said)
             case "failed":
-                log.error("%s", message.data["reason"])
-                self._exit_code = message.data.get("code", 1)
-                self._stopping = True
+                self._fail(message.data["reason"], message.data.get("code", 1))
+
+    def _fail(self, reason: str, code: int = 1) -> None:
+        """Say why the service cannot go on, once, and stop it; children often fail for the same reason."""
+        if not self._exit_code:
+            log.error("%s", reason)
+            self._exit_code = code
+        self._stopping = True
 
     def _begin(self, child: Child, url: str) -> None:
         # What it said of itself before it was restarted, so that a port which was chosen freely stays.
@@ -166,8 +177,7 @@ class Supervisor:
                 self._presences[child.spec.name] = presence
                 orders["runner"] = presence.runner
         except StoreError as error:
-            log.error("%s", error)
-            self._exit_code, self._stopping = 1, True
+            self._fail(str(error))
             return
         child.send("begin", **orders)
 
@@ -178,10 +188,14 @@ class Supervisor:
         presence = self._presences.pop(child.spec.name, None)
         if presence is not None:
             self._settle_affairs(presence)
+        how = f"{child.spec.name} ended with {_describe_exit(code)}"
         if self._stopping:
             self._children.remove(child)
+        elif child.was_ready:
+            log.error("%s; it is started again", how)
         else:
-            log.error("%s ended with %s; it is started again", child.spec.name, _describe_exit(code))
+            self._fail(f"{how} before it was ready")
+            self._children.remove(child)
 
     def _settle_affairs(self, presence: Presence) -> None:
         """Free what a runner left behind (nothing, if it stopped in order), then forget it."""
@@ -196,8 +210,9 @@ class Supervisor:
         for child in list(self._children):
             if child.process is None:
                 self._children.remove(child)
-        if self._children and self._children[0].kill_at is None:
+        if self._children and not self._children[0].told_to_stop:
             child = self._children[0]
+            child.told_to_stop = True
             grace = self._settings.grace if child.spec.runs_jobs else self._settings.http_grace
             child.send("stop", grace=grace)
             child.kill_at = now + grace + KILL_AFTER
