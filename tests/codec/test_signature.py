@@ -69,7 +69,7 @@ def test_keyword_arguments_come_back_as_they_were(options: dict[str, Any]) -> No
 
 @given(json_values, json_values)
 def test_values_without_annotation_come_back_as_they_were(first: Any, second: Any) -> None:
-    def function(a: Any, b=None) -> tuple[Any, Any]:  # type: ignore[no-untyped-def]
+    def function(a: Any, b=None) -> tuple[Any, Any]:
         return a, b
 
     assert round_trip(function, first, b=second) == ([], {"a": first, "b": second})
@@ -211,10 +211,10 @@ class Color(Enum):
     ids=str,
 )
 def test_an_annotated_value_comes_back_as_its_own_type(annotation: Any, value: Any) -> None:
-    def required(a):  # type: ignore[no-untyped-def]
+    def required(a):
         return a
 
-    def optional(a=None):  # type: ignore[no-untyped-def]
+    def optional(a=None):
         return a
 
     for function in (required, optional):
@@ -228,7 +228,7 @@ def test_an_annotated_value_comes_back_as_its_own_type(annotation: Any, value: A
     ids=str,
 )
 def test_an_annotation_that_json_cannot_carry_is_refused_at_registration(annotation: Any) -> None:
-    def function(a):  # type: ignore[no-untyped-def]
+    def function(a):
         return a
 
     function.__annotations__ = {"a": annotation}

@@ -82,7 +82,7 @@ def test_arguments_that_do_not_fit_are_refused_and_nothing_is_kept(jobs: Jobs) -
 @pytest.mark.parametrize("function", [add, "add"])
 def test_an_unknown_function_or_name_is_refused(jobs: Jobs, function: object) -> None:
     with pytest.raises(UnknownJobType, match="add"):
-        jobs.submit(function, 1)  # type: ignore[arg-type]
+        jobs.submit(function, 1)
 
 
 def test_a_limit_refuses_what_is_too_much() -> None:

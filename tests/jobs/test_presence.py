@@ -52,7 +52,7 @@ def store() -> Store:
 
 @pytest.fixture
 def presence(store: Store) -> Presence:
-    return Presence(store, "r1", lease=15.0, beat=5.0)  # type: ignore[arg-type]
+    return Presence(store, "r1", lease=15.0, beat=5.0)
 
 
 def test_it_announces_and_retires_its_runner(store: Store, presence: Presence) -> None:
@@ -175,4 +175,4 @@ def test_a_refused_rescue_by_name_is_told_to_who_asked(store: Store, presence: P
 @pytest.mark.parametrize("beat", [0.0, -1.0, 7.6, 15.0])
 def test_a_beat_must_be_positive_and_at_most_half_the_lease(store: Store, beat: float) -> None:
     with pytest.raises(ValueError, match="at most half the lease"):
-        Presence(store, "r1", lease=15.0, beat=beat)  # type: ignore[arg-type]
+        Presence(store, "r1", lease=15.0, beat=beat)

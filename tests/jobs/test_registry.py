@@ -129,7 +129,7 @@ def test_an_empty_name_is_refused(registry: Registry) -> None:
 )
 def test_an_option_that_makes_no_sense_is_refused(registry: Registry, options: dict[str, float], word: str) -> None:
     with pytest.raises(ValueError, match=word):
-        registry.add(mail, **options)  # type: ignore[arg-type]
+        registry.add(mail, **options)
 
     assert registry.names == []
 

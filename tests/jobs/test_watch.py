@@ -203,7 +203,7 @@ def test_an_end_between_the_wish_and_the_look_is_told_once(store: SqliteStore, m
     actions: dict[str, Callable[[], object]] = {"before": lambda: None, "after": lambda: None}
     endings = [lambda: end(store, room=1)]
     actions[moment] = lambda: [ending() for ending in (endings.pop() for _ in endings[:1])]
-    watch = Watch(Between(store, **actions))  # type: ignore[arg-type]
+    watch = Watch(Between(store, **actions))
     told, last = Told(), Told()
 
     watch.when_ended(id, told)
@@ -355,7 +355,7 @@ class Counting:
 def test_a_store_in_which_nothing_changes_is_not_read_again_and_again(store: SqliteStore) -> None:
     [id] = put(store)
     counting = Counting(store)
-    watch = Watch(counting)  # type: ignore[arg-type]
+    watch = Watch(counting)
     watch.when_ended(id, Told())
 
     assert counting.looked_often.wait(10)
@@ -390,7 +390,7 @@ class Shaky:
 def test_a_read_that_fails_once_leaves_nobody_waiting_for_ever(store: SqliteStore) -> None:
     """The one thread that looks for everybody died of it, and told nobody anything any more."""
     shaky = Shaky(store, failures=1)
-    watch = Watch(shaky)  # type: ignore[arg-type]
+    watch = Watch(shaky)
     [id] = put(store)
     told = Told()
     watch.when_ended(id, told)

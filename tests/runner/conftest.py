@@ -33,7 +33,7 @@ class Bench:
     effects: list[Any] = field(default_factory=list)
 
     def put(self, *types: str, **fields: Any) -> list[str]:
-        return put(self.store, *(draft(type, **fields) for type in types))  # type: ignore[arg-type]
+        return put(self.store, *(draft(type, **fields) for type in types))
 
     def claim(self) -> float:
         return self.duties.claim.step(self.clock.monotonic())
@@ -63,7 +63,7 @@ def make_bench(tmp_path: Path) -> Iterator[MakeBench]:
         store, pool, registry = RecordingStore(real), FakePool(), Registry()
         chance = random.Random(1)
         duties = Duties(
-            store,  # type: ignore[arg-type]
+            store,
             registry,
             pool,
             runner,

@@ -250,7 +250,7 @@ class EndAfterCounting:
 
 def test_an_end_between_counting_and_falling_asleep_is_not_missed(bench: Bench) -> None:
     attempts = EndAfterCounting()
-    duty = ClaimDuty(bench.store, bench.registry, attempts, "r1", workers=2)  # type: ignore[arg-type]
+    duty = ClaimDuty(bench.store, bench.registry, attempts, "r1", workers=2)
     bell = duty.bell = CountingBell()
     attempts.note_end = duty.note_ended
     duty.step(1_000.0)  # nothing waits, and it knows

@@ -206,7 +206,7 @@ def test_one_request_that_fails_hurts_no_other_of_its_group(writer: Writer, stor
 def test_a_request_that_the_database_refuses_hurts_no_other_of_its_group(
     writer: Writer, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(SQL, "nonsense", "INSERT INTO jobs (id) VALUES ('incomplete')")  # type: ignore[arg-type]
+    monkeypatch.setitem(SQL, "nonsense", "INSERT INTO jobs (id) VALUES ('incomplete')")
 
     good, bad = call_together(writer, declare(writer, "good"), lambda: writer.run(lambda group: group.run("nonsense")))
 
@@ -292,9 +292,9 @@ def test_a_full_database_refuses_and_what_it_acknowledged_is_there(
         "limit_pages": "PRAGMA max_page_count = 60",
         "unlimit_pages": "PRAGMA max_page_count = 1000000",
     }.items():
-        monkeypatch.setitem(SQL, statement, text)  # type: ignore[arg-type]
+        monkeypatch.setitem(SQL, statement, text)
     insert = "INSERT INTO types SELECT :name || hex(randomblob(2000))"
-    monkeypatch.setitem(SQL, "insert", insert)  # type: ignore[arg-type]
+    monkeypatch.setitem(SQL, "insert", insert)
     writer.run(lambda group: group.rows("limit_pages"))
 
     callers = call_together(
