@@ -179,6 +179,19 @@ def test_a_child_that_says_it_failed_ends_the_service_with_its_code(tmp_path, ca
     assert told(caplog) == ["no such port"]
 
 
+def test_it_does_not_tell_that_all_are_ready_once_one_has_failed(tmp_path):
+    """The port was taken, and then it said: 10 workers are ready."""
+    late = "begin(); hear(); say('ready')"  # ready when it is told to stop: the other one has gone by then
+    family = Family(tmp_path, http="say('failed', reason='no such port')", runner=late)
+    told_ready = []
+    family.on_ready = told_ready.append
+
+    code = family.run()
+
+    assert code == 1
+    assert told_ready == []
+
+
 def test_what_both_children_say_is_said_once(tmp_path, caplog):
     """Both load the user's program, so both complain about it."""
     fails = "say('failed', reason='no such program', code=2)"

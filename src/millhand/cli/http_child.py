@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+from contextlib import suppress
 
 import uvloop
 
@@ -30,7 +31,8 @@ def work(assignment: Assignment) -> None:
 
         def pass_on_stop() -> None:
             wait_for_stop(lifeline)
-            loop.call_soon_threadsafe(stop.set)
+            with suppress(RuntimeError):  # the loop has closed: it could not listen, and has said so
+                loop.call_soon_threadsafe(stop.set)
 
         threading.Thread(target=pass_on_stop, name="millhand-stop", daemon=True).start()
         await serve(

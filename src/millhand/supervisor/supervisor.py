@@ -152,7 +152,7 @@ class Supervisor:
             case "ready":
                 child.ready = child.was_ready = True
                 self._said[child.spec.name] = message.data
-                if not self._told_ready and all(child.ready for child in self._children):
+                if not (self._told_ready or self._stopping) and all(child.ready for child in self._children):
                     self._told_ready = True
                     self._on_ready(self._said)
             case "failed":
@@ -198,9 +198,10 @@ class Supervisor:
             self._children.remove(child)
 
     def _settle_affairs(self, presence: Presence) -> None:
-        """Free what a runner left behind (nothing, if it stopped in order), then forget it."""
+        """Free what a runner left behind, then forget it; one that we told to stop casts no suspicion on its jobs."""
         try:
-            presence.rescue(presence.runner)
+            if not self._stopping:
+                presence.rescue(presence.runner)
             presence.retire()
         except StoreError as error:
             log.error("the jobs of %s wait for its lease to end: %s", presence.runner, error)
