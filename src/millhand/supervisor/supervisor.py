@@ -152,7 +152,7 @@ class Supervisor:
             case "ready":
                 child.ready = child.was_ready = True
                 self._said[child.spec.name] = message.data
-                if not (self._told_ready or self._stopping) and all(child.ready for child in self._children):
+                if not (self._told_ready or self._exit_code) and all(child.ready for child in self._children):
                     self._told_ready = True
                     self._on_ready(self._said)
             case "failed":
