@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from millhand.core.clock import Seconds
 from millhand.core.errors import StoreError
 from millhand.jobs.sqlite.statements import migrations
+from millhand.jobs.sqlite.turn import Turn, turn_path
 
 OLDEST_SQLITE = (3, 38, 0)  # the first with ->>, which every set statement uses
 NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "ceph", "glusterfs", "afs"})
@@ -62,6 +63,23 @@ def _unescape(field: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), field)
 
 
+def prepare(path: Path) -> None:
+    """Make the file if it is missing, and bring its schema up to date.
+
+    Under the turn of the writers: where several processes open a new file at once, SQLite refuses to switch
+    to WAL with "database is locked", without waiting.
+
+    Raises:
+        StoreError: when the file cannot be opened, or belongs to another program.
+    """
+    try:
+        turn = Turn(turn_path(path))
+    except OSError as error:
+        raise StoreError(f"cannot open the database {path}: {error}") from error
+    with closing(turn), turn, closing(open_connection(path)) as connection:
+        migrate(connection)
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the schema up to date; `PRAGMA user_version` holds the number of the last step made.
 
@@ -70,7 +88,12 @@ def migrate(connection: sqlite3.Connection) -> None:
     Raises:
         StoreError: when another program has tables of these names in the file; they are left alone.
     """
-    for number, script in migrations():
+    steps = list(migrations())
+    [found] = connection.execute("PRAGMA user_version").fetchone()
+    newest, _ = steps[-1]
+    if found > newest:
+        raise StoreError(f"the database is of version {found}, this millhand knows {newest}; install a newer one")
+    for number, script in steps:
         connection.execute("BEGIN IMMEDIATE")
         try:
             [version] = connection.execute("PRAGMA user_version").fetchone()

@@ -46,6 +46,8 @@ class SqliteReading:
         self, *, state: JobState | None = None, type: str | None = None, cursor: str | None = None, limit: int = 50
     ) -> Page:
         """See `Reading.find`."""
+        if limit < 1:
+            raise ValueError(f"limit must be at least 1, got {limit}")
         [(text,)] = self._rows("find", state=state, type=type, cursor=cursor, limit=limit + 1)
         ids = _ids.decode(text)
         page = ids[:limit]

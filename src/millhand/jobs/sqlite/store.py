@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from millhand.jobs.sqlite.claims import SqliteClaims
-from millhand.jobs.sqlite.connection import Readers, migrate, open_connection, refuse_network_file_system
+from millhand.jobs.sqlite.connection import Readers, prepare, refuse_network_file_system
 from millhand.jobs.sqlite.control import SqliteControl
 from millhand.jobs.sqlite.deathlock import DeathLocks
 from millhand.jobs.sqlite.housekeeping import SqliteHousekeeping
@@ -31,11 +31,7 @@ class SqliteStore:
         self._temporary = Path(tempfile.mkdtemp(prefix="millhand-")) if path is None else None
         self.path = path or Path(str(self._temporary)) / "jobs.db"
         refuse_network_file_system(self.path)
-        connection = open_connection(self.path)
-        try:
-            migrate(connection)
-        finally:
-            connection.close()
+        prepare(self.path)
         self._readers = Readers(self.path)
         self._locks = DeathLocks(self.path)
         self._writer = Writer(self.path, durable=path is not None, threaded=threaded)

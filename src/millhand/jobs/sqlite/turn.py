@@ -13,6 +13,11 @@ from pathlib import Path
 from types import TracebackType
 
 
+def turn_path(database: Path) -> Path:
+    """Return where the lock file of a database is."""
+    return database.with_name(f"{database.name}-turn")
+
+
 class Turn:
     """A lock between processes, held for one commit; use it as `with turn:`."""
 

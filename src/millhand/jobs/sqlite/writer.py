@@ -14,6 +14,7 @@ Shutdown:
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import threading
 from collections import Counter
@@ -30,7 +31,9 @@ from millhand.core.errors import MillhandError, StoreError
 from millhand.core.job import JobState
 from millhand.jobs.sqlite.connection import open_connection
 from millhand.jobs.sqlite.statements import SQL
-from millhand.jobs.sqlite.turn import Turn
+from millhand.jobs.sqlite.turn import Turn, turn_path
+
+log = logging.getLogger("millhand")
 
 Answer = TypeVar("Answer")
 CommitListener = Callable[[bool, Sequence[str]], None]
@@ -122,7 +125,7 @@ class Writer:
 
     def __init__(self, path: Path, *, durable: bool = True, threaded: bool = True) -> None:
         self._connection = open_connection(path, durable=durable)
-        self._turn = Turn(path.with_name(path.name + "-turn"))
+        self._turn = Turn(turn_path(path))
         self._listeners: list[CommitListener] = []
         self._requests: SimpleQueue[_Request | None] = SimpleQueue()
         self._closing = threading.Lock()
@@ -203,7 +206,10 @@ class Writer:
             return
         # Listeners first: a runner then claims while the submitters are still being told.
         for listener in tuple(self._listeners):
-            listener(notes.arrived, notes.ended)
+            try:
+                listener(notes.arrived, notes.ended)
+            except Exception:  # the edge: one listener's fault must not end the only writer
+                log.exception("a commit listener failed")
         for request, answer in zip(requests, answers, strict=True):
             request.answer.set_result(answer)
 
