@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from millhand.core import ClaimedJob, JobState
+from millhand.core import ClaimedJob, JobState, StoreError
 from millhand.core.job import MOVES
 from millhand.jobs.sqlite import SqliteStore
 from millhand.jobs.store import Ending, Rescue
@@ -160,7 +160,8 @@ class StoreMoves(RuleBasedStateMachine):
 
     @rule()
     def claim_without_being_known(self) -> None:
-        assert self.store.claims.claim("nobody", room=4, types=["*"], now=self.model.now).jobs == []
+        with pytest.raises(StoreError):
+            self.store.claims.claim("nobody", room=4, types=["*"], now=self.model.now)
 
     @rule(runner=runners, room=st.sampled_from([1, 4]))
     def claim_and_die(self, runner: str, room: int) -> None:

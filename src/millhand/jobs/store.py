@@ -92,7 +92,7 @@ class Claims(Protocol):
     def claim(self, runner: str, *, room: int, types: Collection[str], now: Instant | None = None) -> Claim:
         """Take up to `room` waiting jobs of these types (names or globs), lowest rank first.
 
-        A runner that the store does not know (not announced, or taken for dead meanwhile) gets none.
+        Raises StoreError for a runner that is not announced, or was taken for dead meanwhile.
         A suspect (a job whose runner died) is given to a runner only while it holds no other suspect.
         """
 

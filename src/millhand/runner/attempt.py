@@ -133,7 +133,7 @@ class Attempts:
     def _run(self, attempt: Attempt) -> None:
         set_current_job(attempt.current)
         outcome = run_once(attempt.job, attempt.type)
-        if attempt.timed_out and not isinstance(outcome, Done):
+        if attempt.timed_out and isinstance(outcome, Failed) and not outcome.final:
             outcome = TimedOut(attempt.timeout or 0.0)
         self._end(attempt, outcome)
 

@@ -16,7 +16,7 @@ import msgspec
 
 from millhand.codec import is_pattern
 from millhand.core.clock import Instant, Seconds
-from millhand.core.errors import ErrorInfo, IllegalMove
+from millhand.core.errors import ErrorInfo, IllegalMove, StoreError
 from millhand.core.job import MOVES, ClaimedJob, JobState
 from millhand.jobs.sqlite.connection import Readers
 from millhand.jobs.sqlite.deathlock import DeathLocks
@@ -111,8 +111,8 @@ def _split_types(types: tuple[str, ...]) -> tuple[str, str]:
 
 def _claim(group: Group, wanted: _Wanted, now: Instant) -> Claim:
     if not group.read("knows_runner", runner=wanted.runner):
-        # Taken for dead: until it has announced itself again nobody would rescue what it claims.
-        return Claim([], None, now)
+        # Until it has announced itself again nobody would rescue what it claims.
+        raise StoreError(f"runner {wanted.runner} is not announced, or was taken for dead; it gets no jobs")
     next_due = group.read("next_due")
     if next_due is not None and next_due <= now:
         _move_due(group, now)

@@ -26,8 +26,9 @@ class DeathLocks:
 
     def hold(self, runner: str) -> None:
         """Take the runner's lock, before its row is inserted: a row without a held lock is a dead runner's."""
-        if runner in self._held:  # announced anew after somebody took it for dead, and removed the file
-            os.close(self._held.pop(runner))
+        held = self._held.get(runner)
+        if held is not None and self._is_file_of(runner, held):
+            return
         try:
             file = os.open(self._path(runner), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
@@ -37,6 +38,8 @@ class DeathLocks:
         except BlockingIOError as error:
             os.close(file)
             raise StoreError(f"runner id {runner} is in use by another process; ids are random for a reason") from error
+        if held is not None:  # somebody took it for dead and removed its file; only now, so that it is never without
+            os.close(held)
         self._held[runner] = file
 
     def release(self, runner: str) -> None:
@@ -52,7 +55,7 @@ class DeathLocks:
 
     def bury(self, runner: str) -> None:
         """Remove the file of a runner whose jobs have been rescued."""
-        if runner not in self._held:
+        if runner not in self._held and self._is_free(runner):  # it may have announced itself again meanwhile
             self._path(runner).unlink(missing_ok=True)
 
     def close(self) -> None:
@@ -62,6 +65,12 @@ class DeathLocks:
 
     def _path(self, runner: str) -> Path:
         return self._database.with_name(f"{self._database.name}-runner-{runner}")
+
+    def _is_file_of(self, runner: str, file: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(file), self._path(runner).stat())
+        except FileNotFoundError:
+            return False
 
     def _is_free(self, runner: str) -> bool:
         try:
