@@ -25,6 +25,7 @@ from typing import Any
 import pytest
 
 from millhand import ThreadPool
+from tests.pool.gate import Gate
 
 POOLS = [ThreadPoolExecutor, ThreadPool]
 EXECUTORS: dict[str, Callable[[int], Executor]] = {
@@ -46,22 +47,6 @@ def make(request: pytest.FixtureRequest) -> Iterator[Callable[[int], Executor]]:
     yield make_one
     for executor in made:
         executor.shutdown()
-
-
-class Gate:
-    """Holds a worker until opened."""
-
-    def __init__(self, executor: Executor) -> None:
-        self.entered, self._open = threading.Event(), threading.Event()
-        self.future = executor.submit(self._wait)
-        assert self.entered.wait(5)
-
-    def open(self) -> None:
-        self._open.set()
-
-    def _wait(self) -> None:
-        self.entered.set()
-        assert self._open.wait(10)
 
 
 def boom() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from millhand import Future, PoolClosed, QueueFull, TaskTimeout, ThreadPool
+from tests.pool.gate import Gate
 
 Pools = Callable[..., ThreadPool]
 
@@ -28,22 +29,6 @@ def make() -> Iterator[Pools]:
     yield make_one
     for pool in made:
         pool.shutdown()
-
-
-class Gate:
-    """Holds one worker until opened."""
-
-    def __init__(self, pool: Executor) -> None:
-        self.entered, self._open = threading.Event(), threading.Event()
-        self.future = pool.submit(self._wait)
-        assert self.entered.wait(5)
-
-    def open(self) -> None:
-        self._open.set()
-
-    def _wait(self) -> None:
-        self.entered.set()
-        assert self._open.wait(10)
 
 
 def in_thread(call: Callable[[], object]) -> tuple[threading.Thread, list[object]]:
