@@ -3,7 +3,10 @@
     MillhandError
     ├─ QueueFull                    no place, and told not to wait (or waited long enough)
     ├─ PoolClosed      RuntimeError submitted after shutdown began
-    ├─ TaskTimeout     TimeoutError a call ran longer than its timeout
+    ├─ TaskTimeout     TimeoutError a call ran, or waited and ran, longer than its timeout
+    ├─ TaskDropped                  a full queue dropped a waiting call to make room
+    ├─ TaskCancelled   CancelledError raised inside a running call that was asked to stop
+    ├─ NestedWaitLimit RuntimeError calls wait for calls of their own pool, deeper than it can staff
     ├─ BadArguments    ValueError   arguments that the function's signature refuses
     ├─ UnknownJobType  LookupError  a job type that nobody registered
     ├─ JobNotFound     LookupError  no job has this id
@@ -18,6 +21,7 @@ All of them cross processes: the fields are the constructor's arguments, the tex
 
 from __future__ import annotations
 
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 
 
@@ -45,14 +49,52 @@ class PoolClosed(MillhandError, RuntimeError):
 
 
 class TaskTimeout(MillhandError, TimeoutError):
-    """This says that a call ran longer than it was allowed to."""
+    """This says that a call ran longer than it was allowed to; with `total`, that it waited and ran too long."""
 
-    def __init__(self, name: str, timeout: float) -> None:
-        super().__init__(name, timeout)
-        self.name, self.timeout = name, timeout
+    def __init__(self, name: str, timeout: float, total: bool = False) -> None:  # noqa: FBT001, FBT002 - a field, as in a record
+        super().__init__(name, timeout, total)
+        self.name, self.timeout, self.total = name, timeout, total
 
     def __str__(self) -> str:
+        if self.total:
+            return f"{self.name} had not ended {self.timeout:g} s after it was submitted; allow more, or submit less"
         return f"{self.name} was still running after {self.timeout:g} s; raise its timeout or make it shorter"
+
+
+class TaskDropped(MillhandError):
+    """This says that a full queue dropped a call before it ran; `policy` is what the pool was told to do then."""
+
+    def __init__(self, name: str, policy: str) -> None:
+        super().__init__(name, policy)
+        self.name, self.policy = name, policy
+
+    def __str__(self) -> str:
+        return f"{self.name} was dropped from a full queue (when_full={self.policy!r}); raise queue_size, or block"
+
+
+class TaskCancelled(MillhandError, CancelledError):
+    """This is raised inside a running call that was asked to stop; let it pass, and the call ends as cancelled."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+    def __str__(self) -> str:
+        return f"{self.name} was asked to stop"
+
+
+class NestedWaitLimit(MillhandError, RuntimeError):
+    """This says that too many calls wait for other calls of their pool. `chain` names who waits for whom."""
+
+    def __init__(self, limit: int, chain: tuple[str, ...]) -> None:
+        super().__init__(limit, chain)
+        self.limit, self.chain = limit, chain
+
+    def __str__(self) -> str:
+        return (
+            f"{self.limit} workers wait for calls of their own pool, the last in this chain: {' -> '.join(self.chain)}; "
+            "let calls return what is left to do instead of waiting for it"
+        )
 
 
 class BadArguments(MillhandError, ValueError):

@@ -11,26 +11,33 @@ Atomic decisions
     2. `_open`: who ends the future, the worker, the timer, `cancel` or `set_result`.
 
 Waiting without a Condition
-    A Condition costs more than all the rest of a small task, and most tasks end before anybody waits. So the
-    first who wants to wait installs a `_Watch` and then looks at the end, while the one who ends the future
-    stores the end and then looks for a watch: at least one of them sees the other.
-    `_state`, which the standard library reads several times under the Condition, follows `_Watch.over`, which
-    changes under that Condition only: `wait` counts what is pending and would miscount if the state moved.
+    A Condition costs more than all the rest of a small task, and most tasks end before anybody waits. So who
+    wants to be told attaches himself and then looks at the end, while the one who ends the future stores the
+    end and then looks who is attached: at least one of them sees the other. Each attachment is taken off its
+    list by one C call, so it is told once, whoever is quicker.
+    `result` attaches a bare lock: a round trip through a Condition takes three times as long, most of it
+    between the two threads' turns. The Condition is for the standard library, which looks for `_condition`.
+    `_state`, which the standard library reads several times under it, follows `_Watch.over`, which changes
+    under it only: `wait` counts what is pending and would miscount if the state moved.
 
 Locks
-    `_Watch.condition` protects the watch. `_INSTALLING` makes two first waiters agree on one watch. Taken in
-    this order; user code is called under neither.
+    `_Watch.condition` protects the watch. `_INSTALLING` makes two who attach first agree on one place, and two
+    who cancel on one answer. Taken in this order, both re-entrant, since a finaliser may cancel or wait; user
+    code is called under neither.
 """
 
 from __future__ import annotations
 
+import _thread
 import sys
 import threading
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import CancelledError, InvalidStateError
 from concurrent.futures import Future as StandardFuture
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, LOGGER, PENDING, RUNNING
+from contextlib import suppress
 from enum import Enum
+from threading import TIMEOUT_MAX
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 if TYPE_CHECKING:
@@ -53,7 +60,7 @@ class End(Enum):
 
 RETURNED, RAISED, CANCELLED = End  # names of their own: an attribute of an Enum costs 30 ns on 3.11
 
-_INSTALLING = threading.Lock()
+_INSTALLING = threading.RLock()
 
 
 def running_loop() -> AbstractEventLoop | None:
@@ -73,7 +80,7 @@ class Future(StandardFuture[T]):
     cancelled future counts as notified at once, so `wait` and `as_completed` need no worker to come by.
     """
 
-    __slots__ = ("_end", "_open", "_ticket", "_value", "_watch")
+    __slots__ = ("_attached", "_end", "_open", "_ticket", "_value")
 
     def __init__(self) -> None:
         # Not super().__init__: the Condition, the lists and the state that it makes are derived below.
@@ -81,19 +88,19 @@ class Future(StandardFuture[T]):
         self._open = True
         self._end: End | None = None
         self._value: Any = None
-        self._watch: _Watch | None = None
+        self._attached: _Attached | None = None
 
     def cancel(self) -> bool:
         """Drop the call if no worker has taken it; return whether the future is cancelled."""
         if self._end is None:
-            callbacks: Sequence[Callback] = ()
-            # Under the condition, so that a second caller waits for the answer of the first.
-            with self._condition:
-                if self._take_ticket() and self._seize_end():
-                    self._note_cancelled()
-                    callbacks = self._conclude(CANCELLED, None)
-            self._call_back(callbacks)
-        return self._end is CANCELLED
+            with _INSTALLING:  # a second caller waits for the answer of the first
+                decided = self._take_ticket() and self._seize_end()
+                if decided:
+                    self._count_cancel()
+                    self._end = CANCELLED
+            if decided:
+                self._end_as_cancelled()
+        return self.cancelled()
 
     def cancelled(self) -> bool:
         """Return whether the call was cancelled."""
@@ -101,8 +108,8 @@ class Future(StandardFuture[T]):
 
     def running(self) -> bool:
         """Return whether a worker is in the call right now."""
-        with self._condition:
-            return self._state == RUNNING
+        with _INSTALLING:  # whoever is about to cancel it, is through now
+            return self._end is None and not hasattr(self, "_ticket")
 
     def done(self) -> bool:
         """Return whether the call returned, raised or was cancelled."""
@@ -114,13 +121,13 @@ class Future(StandardFuture[T]):
         An Exception from `fn` is logged, as the standard library does.
         """
         callback = cast("Callback", fn)
-        if self._end is None:
-            watch = self._watched()
-            with watch.condition:
-                if not watch.over:
-                    watch.callbacks.append(callback)
-                    return
-        self._call_back((callback,))
+        if self._end is not None:
+            self._call_back((callback,))
+            return
+        attached = self._attached or self._attach()
+        attached.callbacks.append(callback)
+        if self._end is not None:  # it came in between: whoever takes the callback off the list calls it
+            self._call_back(attached.take_callbacks())
 
     def result(self, timeout: Seconds | None = None) -> T:
         """Return what the call returned, or raise what it raised.
@@ -149,12 +156,14 @@ class Future(StandardFuture[T]):
 
     def set_running_or_notify_cancel(self) -> bool:
         """Take the call to run it; return False if it was cancelled. For executors."""
-        with self._condition:
-            if self._end is CANCELLED:
+        if self.cancelled():
+            return False
+        if self._take_ticket():
+            return True
+        with _INSTALLING:  # whoever is about to cancel it, is through now
+            if self.cancelled():
                 return False
-            if self._take_ticket():
-                return True
-            LOGGER.critical("Future %s in unexpected state: %s", id(self), self._state)
+        LOGGER.critical("Future %s in unexpected state: %s", id(self), self._state)
         raise RuntimeError("Future in unexpected state")
 
     def set_result(self, result: T) -> None:
@@ -184,11 +193,12 @@ class Future(StandardFuture[T]):
 
     @property
     def _done_callbacks(self) -> list[Callback]:
-        return self._watched().callbacks
+        return (self._attached or self._attach()).callbacks
 
     @property
     def _state(self) -> str:  # type: ignore[override]  # the stdlib's is a plain attribute
-        watch = self._watch
+        attached = self._attached
+        watch = None if attached is None else attached.watch
         if self._end is not None and (watch is None or watch.over):
             return CANCELLED_AND_NOTIFIED if self._end is CANCELLED else FINISHED
         return PENDING if hasattr(self, "_ticket") else RUNNING
@@ -215,8 +225,12 @@ class Future(StandardFuture[T]):
             return False
         return True
 
-    def _note_cancelled(self) -> None:
-        """Called when a cancel is decided, before anybody can see it."""
+    def _count_cancel(self) -> None:
+        """Called when a cancel is decided, before anybody can see it; must not call user code."""
+
+    def _end_as_cancelled(self) -> None:
+        """Called after a cancel by the one who decided it."""
+        self._call_back(self._conclude(CANCELLED, None))
 
     def _set_end(self, end: End, value: object) -> None:
         self._take_ticket()  # whoever sets the outcome himself does not want the call to run any more
@@ -230,9 +244,9 @@ class Future(StandardFuture[T]):
         Only for the one who seized the end.
         """
         self._value = value
-        self._end = end  # this publishes the value, so it comes second; then look for a watch, never before
-        watch = self._watch
-        return () if watch is None else watch.tell(self, end)
+        self._end = end  # this publishes the value, so it comes second; then look who is attached, never before
+        attached = self._attached
+        return () if attached is None else attached.tell(self, end)
 
     def _call_back(self, callbacks: Sequence[Callback]) -> None:
         for callback in callbacks:
@@ -242,42 +256,87 @@ class Future(StandardFuture[T]):
                 LOGGER.exception("exception calling callback for %r", self)
 
     def _wait(self, timeout: Seconds | None) -> End:
-        watch = self._watched()
-        with watch.condition:
-            if not watch.over:
-                watch.condition.wait(timeout)  # one notify_all, at the end: no loop needed, as in the stdlib
+        if timeout is not None and timeout <= 0:
+            raise TimeoutError
+        bell = _thread.allocate_lock()
+        bell.acquire()
+        attached = self._attached or self._attach()
+        attached.bells.append(bell)
+        if self._end is None and not bell.acquire(timeout=-1 if timeout is None else min(timeout, TIMEOUT_MAX)):
+            with suppress(ValueError):  # it may be rung right now
+                attached.bells.remove(bell)
         if self._end is None:
             raise TimeoutError
         return self._end
 
+    def _attach(self) -> _Attached:
+        """Return the one list of those to be told, made now if nobody needed it before."""
+        with _INSTALLING:
+            if self._attached is None:
+                self._attached = _Attached()
+            return self._attached
+
     def _watched(self) -> _Watch:
         """Return the one watch of this future, made now if nobody needed it before."""
-        if self._watch is None:
+        attached = self._attached or self._attach()
+        if attached.watch is None:
             watch = _Watch()
             # Whoever finds the watch must not see `over` before it is right: the condition is held until it is.
             with watch.condition, _INSTALLING:
-                if self._watch is None:
-                    self._watch = watch  # install, then look: `_conclude` does it the other way round
+                if attached.watch is None:
+                    attached.watch = watch  # install, then look: `_conclude` does it the other way round
                     watch.over = self._end is not None
-        return self._watch
+        return attached.watch
+
+
+class _Attached:
+    """Those who are to be told of the end of one future."""
+
+    __slots__ = ("bells", "callbacks", "hooks", "watch")
+
+    def __init__(self) -> None:
+        self.bells: list[_thread.LockType] = []
+        self.callbacks: list[Callback] = []
+        self.hooks: list[Callback] = []
+        """The pool's own callbacks: attached before the call can end, called first, never fail."""
+        self.watch: _Watch | None = None
+
+    def tell(self, future: Future[Any], end: End) -> Sequence[Callback]:
+        """Wake everybody; return the callbacks, to be called without a lock."""
+        while self.hooks:
+            self.hooks.pop()(future)
+        if self.watch is not None:
+            self.watch.tell(future, end)
+        bells = self.bells
+        while bells:
+            with suppress(IndexError):  # one who gave up waiting was quicker
+                bells.pop().release()
+        return self.take_callbacks()
+
+    def take_callbacks(self) -> Sequence[Callback]:
+        """Take the callbacks off the list, so that nobody else calls them."""
+        taken: list[Callback] = []
+        while self.callbacks:
+            with suppress(IndexError):  # the one who ends the future and one who adds a callback may meet here
+                taken.append(self.callbacks.pop(0))
+        return taken
 
 
 class _Watch:
-    """Those who wait for one future."""
+    """Those of the standard library's functions who wait for one future."""
 
-    __slots__ = ("callbacks", "condition", "over", "waiters")
+    __slots__ = ("condition", "over", "waiters")
 
     def __init__(self) -> None:
         self.condition = threading.Condition()
         self.waiters: list[_Waiter] = []
-        self.callbacks: list[Callback] = []
         self.over = False
 
-    def tell(self, future: Future[Any], end: End) -> Sequence[Callback]:
-        """Wake everybody; return the callbacks, to be called without the lock."""
+    def tell(self, future: Future[Any], end: End) -> None:
+        """Wake everybody, once."""
         with self.condition:
             if self.over:  # the watch was installed after the end was stored: nobody here is waiting for it
-                return ()
+                return
             self.over = True
             for waiter in self.waiters:
                 if end is RETURNED:
@@ -287,5 +346,3 @@ class _Watch:
                 else:
                     waiter.add_cancelled(future)
             self.condition.notify_all()
-            callbacks, self.callbacks = self.callbacks, []
-            return callbacks

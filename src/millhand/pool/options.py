@@ -1,52 +1,91 @@
-"""Options that go with a call: checked once, bound to a view of the pool that is an executor itself."""
+"""Options that go with a call, checked once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import Executor
+from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import ParamSpec, TypeVar
+from typing import Literal, TypeAlias, get_args
 
 from millhand.core.clock import Seconds
-from millhand.pool.crew import Crew
-from millhand.pool.future import Future
-from millhand.pool.task import Task
+from millhand.policy.rank import DEFAULT_AGEING
+from millhand.pool.order import OrderName
 
-P = ParamSpec("P")
-T = TypeVar("T")
+WhenFull: TypeAlias = Literal["block", "reject", "caller_runs", "drop_oldest", "drop_newest", "drop_lowest"]
+"""What a submit does when every place in the queue is taken."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """This is what a caller may ask for a call, beside the call."""
+    """This is what a caller may ask for a call, beside the call.
 
-    timeout: Seconds | None = None
-    priority: int = 0
-
-    def __post_init__(self) -> None:
-        # "not > 0" instead of "<= 0", so that NaN does not pass
-        if self.timeout is not None and not (isinstance(self.timeout, int | float) and self.timeout > 0):
-            raise ValueError(f"timeout must be a number of seconds above 0, or None, got {self.timeout!r}")
-        if not isinstance(self.priority, int) or isinstance(self.priority, bool):
-            raise ValueError(f"priority must be a whole number, higher runs sooner, got {self.priority!r}")
-
-
-class PoolView(Executor):
-    """This is a pool with options bound: what is submitted here runs there, under these options.
-
-    It is the same pool: its workers, its queue and its end are shared, and `shutdown` shuts the pool down.
+    Raises:
+        ValueError: an option is not what it should be; the message names it.
     """
 
-    def __init__(self, pool: Executor, crew: Crew, options: Options) -> None:
-        self._pool, self._crew, self._options = pool, crew, options
+    timeout: Seconds | None = None
+    total_timeout: Seconds | None = None
+    priority: int = 0
+    key: Hashable = None
+    interrupt: bool = False
+    when_full: WhenFull | None = None
+    submit_timeout: Seconds | None = None
 
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Run a call on a worker of the pool, under the options; as `ThreadPool.submit` otherwise."""
-        task = Task(fn, args, kwargs, self._crew.books.cancels)
-        task.timeout = self._options.timeout
-        self._crew.submit(task, self._options.priority)
-        return task
+    def __post_init__(self) -> None:
+        check_seconds("timeout", self.timeout)
+        check_seconds("total_timeout", self.total_timeout)
+        check_seconds("submit_timeout", self.submit_timeout)
+        check_priority(self.priority)
+        check_when_full(self.when_full or "block")
+        hash(self.key)
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as the stdlib
-        """Shut the pool down."""
-        self._pool.shutdown(wait, cancel_futures=cancel_futures)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """This is how a pool treats all its calls.
+
+    Raises:
+        ValueError: a setting is not what it should be; the message names it.
+    """
+
+    queue_size: int | None = 100_000
+    when_full: WhenFull = "block"
+    submit_timeout: Seconds | None = None
+    total_timeout: Seconds | None = None
+    order: OrderName = "fifo"
+    ageing: Seconds | None = DEFAULT_AGEING
+
+    def __post_init__(self) -> None:
+        size = self.queue_size
+        if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 0):
+            raise ValueError(
+                f"queue_size must be a whole number, 0 to hand over only to a free worker, or None for no bound, "
+                f"got {size!r}"
+            )
+        check_when_full(self.when_full)
+        check_seconds("submit_timeout", self.submit_timeout)
+        check_seconds("total_timeout", self.total_timeout)
+        check_seconds("ageing", self.ageing)
+        if self.order not in get_args(OrderName):
+            raise ValueError(f"order must be one of {', '.join(get_args(OrderName))}, got {self.order!r}")
+
+
+def check_seconds(name: str, value: object) -> None:
+    """Raise ValueError unless `value` is a duration or None."""
+    # "not > 0" instead of "<= 0", so that NaN does not pass
+    if value is not None and not (isinstance(value, int | float) and not isinstance(value, bool) and value > 0):
+        raise ValueError(f"{name} must be a number of seconds above 0, or None, got {value!r}")
+
+
+def check_priority(priority: object) -> None:
+    """Raise ValueError unless it is a whole number."""
+    if not isinstance(priority, int) or isinstance(priority, bool):
+        raise ValueError(f"priority must be a whole number, higher runs sooner, got {priority!r}")
+
+
+def check_when_full(policy: object) -> None:
+    """Raise ValueError unless it is one of the six."""
+    if policy not in get_args(WhenFull):
+        raise ValueError(f"when_full must be one of {', '.join(get_args(WhenFull))}, got {policy!r}")
+
+
+NO_OPTIONS = Options()

@@ -1,8 +1,8 @@
-"""The waiting line of a pool: bounded, first come first served until the first task brings a priority.
+"""The waiting line of a pool: bounded, in the order of arrival until something asks for another one.
 
 Guarantees:
     No more tasks wait than there are places, ever; a place becomes free when a worker takes a task.
-    Tasks run in the order of their rank (`policy.rank`), equal ranks in the order of submission.
+    Tasks run in the line's order (`pool.order`).
 
 Places:
     A place is one step of `places`, an iterator that ends when they are used up. `next` on it is one C call,
@@ -12,13 +12,14 @@ Places:
     can be one too many.)
 
 Order:
-    A C `SimpleQueue` holds the tasks themselves. From the first priority on they stand in a heap, and the
-    queue holds one token for each, so that workers wait in C either way. The functions of `heapq` are C and
-    compare only numbers here, so under the GIL each call is atomic.
+    As long as arrival decides, a C `SimpleQueue` holds the tasks themselves. From the first priority on, or
+    from the start where the pool's order or policy asks for it, they stand in an `Order`, and the queue holds
+    one token for each: workers wait in C either way. Whoever has a token may pop one task.
 
 Locks:
-    `_freed` (re-entrant, since a finaliser may submit): issuing places, emptying the queue. Under it the
-    crew's roster lock may be taken, never the other way round.
+    `_sorting`: the order. `_freed`: issuing places, emptying the queue; `_sorting` may be taken under it. Both
+    are re-entrant, since a finaliser may submit or cancel. Under `_freed` the crew's roster lock may be taken,
+    never the other way round.
 """
 
 from __future__ import annotations
@@ -26,19 +27,22 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
-from heapq import heappop, heappush, heappushpop
-from itertools import count, repeat
+from itertools import repeat
 from operator import length_hint
 from queue import Empty, SimpleQueue
 from typing import Any, TypeAlias
 
-from millhand.core.clock import Instant
-from millhand.policy.rank import DEFAULT_AGEING, rank
+from millhand.core.clock import Seconds
+from millhand.policy.rank import DEFAULT_AGEING
+from millhand.pool.options import NO_OPTIONS
+from millhand.pool.order import Entry, OrderName, make_order
+from millhand.pool.stats import Counter
 from millhand.pool.task import Task
 
 TOKEN: Any = object()
-"""Stands in the queue for a task in the heap; only `Line.best` ever sees it."""
+"""Stands in the queue for a task in the order; only `Line.best` ever sees it."""
 
 Item: TypeAlias = Task | None
 """What comes out of the queue; None wakes a worker, who then looks whether it is to leave."""
@@ -53,30 +57,60 @@ class Line:
         items: the queue that workers wait on.
         size: how many tasks may wait; None: as many as fit in memory.
         taken: how many items workers have taken so far; may lag behind, never be ahead.
+        order: "fifo" and "fair" look at priorities with ageing, "lifo" strictly.
+        ageing: how many seconds of waiting outweigh one level of priority; None: none do.
+        ordered: keep the order from the start, so that it can say which task is the oldest or the lowest.
     """
 
-    def __init__(self, items: SimpleQueue[Item], size: int | None, taken: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        items: SimpleQueue[Item],
+        size: int | None,
+        taken: Callable[[], int],
+        order: OrderName = "fifo",
+        ageing: Seconds | None = DEFAULT_AGEING,
+        *,
+        ordered: bool = False,
+    ) -> None:
         self.size = sys.maxsize if size is None else size
-        self.take, self.put = items.get, items.put
+        self.put: Callable[[Task], None] = items.put
         self.places = repeat(True, self.size)
-        self.ranked = False
         self.bell = False
         """Somebody waits for a place: whoever takes a task must `ring`."""
+        self.ordered = False
         self._items = items
         self._taken = taken
         self._issue = (self.places, self.size)  # one tuple, so that `admitted` reads both of one moment
+        self._beyond = Counter()
+        self._returned = Counter()
         self._freed = threading.Condition()
-        self._heap: list[tuple[int, Instant, int, Task]] = []
-        self._sequence = count()
+        self._callers: deque[Callable[[], object]] = deque()
+        self._order = make_order(order, ageing)
+        self._sorting = threading.RLock()
+        if ordered or order != "fifo":
+            self.keep_order()
+
+    # Places.
 
     def admitted(self) -> int:
         """Return how many places were taken so far."""
         places, issued = self._issue
-        return issued - length_hint(places)
+        return issued - length_hint(places) - self._returned.read()
+
+    def items_put(self) -> int:
+        """Return how many items have come, or are about to, for workers to take."""
+        return self.admitted() + self._beyond.read()
 
     def waiting(self) -> int:
-        """Return how many places are taken now."""
-        return self.admitted() - self._taken()
+        """Return how many items wait now."""
+        return self.items_put() - self._taken()
+
+    def resize(self, size: int) -> None:
+        """Change how many tasks may wait."""
+        with self._freed:
+            self.size = size
+            while next(self.places, False):  # issue them anew, as many as there are to be
+                self._returned.add()
 
     def issue_place(self) -> bool:
         """Take a place, issuing those that have become free; False if none has."""
@@ -91,80 +125,132 @@ class Line:
             self.places = places
             return next(places)
 
-    def wait_for_place(self, is_over: Callable[[], bool]) -> bool:
-        """Block until there is a place, and take it; False when `is_over` and somebody rang."""
+    def wait_for_place(self, is_over: Callable[[], bool], timeout: Seconds | None = None) -> bool:
+        """Block until there is a place, and take it; False when `is_over` and somebody rang, or after `timeout`."""
+        deadline = None if timeout is None else time.monotonic() + timeout
         with self._freed:
             try:
                 while True:
                     self.bell = True  # before the look: whoever takes a task after the look must see it
                     if self.issue_place():
                         return True
-                    if is_over():
+                    left = None if deadline is None else deadline - time.monotonic()
+                    if is_over() or (left is not None and left <= 0):
                         return False
-                    self._freed.wait()
+                    self._freed.wait(left)
             finally:
                 # More than one place may have come free by one ring, and a waiter may leave by an exception:
                 # the next one looks for itself. If it finds nothing, it sets the bell again.
-                self._freed.notify()
+                self._wake_one()
+
+    def ask_for_place(self, callback: Callable[[], object]) -> None:
+        """Have `callback()` called once, from any thread, when a place may be free, or when the line closes."""
+        with self._freed:
+            self._callers.append(callback)
+            self.bell = True
+            if self.size > self.waiting():
+                self._wake_one()
 
     def ring(self) -> None:
         """Let the first who waits for a place look again."""
         with self._freed:
             self.bell = False
-            self._freed.notify()
+            self._wake_one()
 
-    def put_ranked(self, task: Task, priority: int) -> None:
-        """Add a task by rank; the first call switches the line from arrival to ranks, for good."""
-        if not self.ranked:
-            self._switch_to_ranks()
-        heappush(self._heap, self._entry(task, priority))
-        self.put(TOKEN)
+    def _wake_one(self) -> None:
+        self._freed.notify()
+        if self._callers:
+            self._callers.popleft()()
+            self.bell = self.bell or bool(self._callers)
 
-    def best(self, item: Item) -> Task | None:
-        """Exchange what came out of the queue for the task that ranks first."""
+    # Putting and taking.
+
+    def put_beyond(self, task: Task) -> None:
+        """Add a task that needs no place, since whoever puts it sees to a bound."""
+        self._beyond.add()
+        self.put(task)
+
+    def keep_order(self) -> None:
+        """Switch from arrival to order, for good; what waits already keeps the time of its submission."""
+        with self._freed, self._sorting:
+            if self.ordered:
+                return
+            self.ordered = True
+            self.put = self._put_ordered
+            items = self._unload()
+            for item in items:
+                if item is not None:
+                    self._put_ordered(item)
+            if None in items:
+                self._items.put(None)  # behind the tokens: workers leave when they meet it
+
+    def best(self, item: Item) -> Item:
+        """Exchange what came out of the queue for the task that runs first. Only when `ordered`."""
         if item is None:
             return None
-        if item is TOKEN:
-            return heappop(self._heap)[-1]
-        # Put by a submit that had looked at `ranked` just before the switch: it ranks from now on.
-        return heappushpop(self._heap, self._entry(item, 0))[-1]
+        with self._sorting:
+            if item is not TOKEN:  # put by a submit that had looked for `put` just before the switch
+                self._order.push(_entry(item))
+            return self._release(self._order.pop())
 
-    def has_ranked(self) -> bool:
-        """Return whether a task stands in the heap: then nobody may leave, not even at a None.
+    def reprioritise(self, task: Task, priority: int) -> bool:
+        """Give a waiting task another priority; False if it does not wait any more."""
+        self.keep_order()
+        entry = getattr(task, "entry", None)
+        with self._sorting:
+            return entry is not None and self._order.reprioritise(entry, priority)
+
+    def swap_oldest(self, task: Task) -> Task | None:
+        """Put a task in the place of the one that was submitted first; return that. None: nothing waits."""
+        return self._swap(task, self._order.remove_oldest)
+
+    def swap_lowest(self, task: Task) -> Task | None:
+        """Put a task, take out the one that would run last, maybe the same, and return it. None: nothing waits."""
+        return self._swap(task, self._order.remove_lowest)
+
+    def has_ordered(self) -> bool:
+        """Return whether a task stands in the order: then nobody may leave, not even at a None.
 
         A submit that races with a close may put its token behind the None, and its task in front of others:
-        it is their tokens, then, that are left over. And the switch to ranks may hold tasks in its hands.
+        it is their tokens, then, that are left over. And the switch to order may hold tasks in its hands.
         """
         with self._freed:
-            return bool(self._heap)
+            return len(self._order) > 0
 
     def drain(self) -> list[Task]:
         """Take out all that waits; the Nones go, too."""
         with self._freed:
             items = self._unload()
-            tasks = map(self.best, items) if self.ranked else items
+            tasks = map(self.best, items) if self.ordered else items
             return [task for task in tasks if task is not None]
 
     def close(self) -> None:
         """Wake one worker, who passes it on, and everybody who waits for a place."""
-        self.put(None)
+        self._items.put(None)
         with self._freed:
             self._freed.notify_all()
+            while self._callers:
+                self._callers.popleft()()
 
-    def _switch_to_ranks(self) -> None:
-        with self._freed:
-            if self.ranked:
-                return
-            self.ranked = True
-            # They rank as of this moment, in their order: a line without priorities keeps no times.
-            items = self._unload()
-            for item in items:
-                if item is not None:
-                    if item is not TOKEN:  # a token: of a submit that saw `ranked` and was quicker than this
-                        heappush(self._heap, self._entry(item, 0))
-                    self.put(TOKEN)
-            if None in items:
-                self.put(None)  # behind the tokens: workers leave when they meet it
+    def _put_ordered(self, task: Task) -> None:
+        with self._sorting:
+            self._order.push(_entry(task))
+        self._items.put(TOKEN)
+
+    def _swap(self, task: Task, remove: Callable[[], Entry]) -> Task | None:
+        with self._freed, self._sorting:
+            try:
+                item = self._items.get_nowait()  # the token of the one that goes: then no worker can come for it
+            except Empty:
+                return None
+            if item is None:
+                self._items.put(None)
+                return None
+            if item is not TOKEN:
+                self._order.push(_entry(item))
+            self._order.push(_entry(task))
+            self._items.put(TOKEN)
+            return self._release(remove())
 
     def _unload(self) -> list[Item]:
         items: list[Item] = []
@@ -174,6 +260,14 @@ class Line:
         except Empty:
             return items
 
-    def _entry(self, task: Task, priority: int) -> tuple[int, Instant, int, Task]:
-        band, key = rank(priority, time.monotonic(), DEFAULT_AGEING)
-        return band, key, next(self._sequence), task
+    @staticmethod
+    def _release(entry: Entry) -> Task:
+        task: Task = entry.task
+        entry.task = None  # the task knows its entry: no circle
+        return task
+
+
+def _entry(task: Task) -> Entry:
+    options = task.options or NO_OPTIONS
+    task.entry = entry = Entry(task, options.priority, task.submitted_at, key=options.key)
+    return entry

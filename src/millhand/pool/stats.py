@@ -3,22 +3,87 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import repeat
-from operator import length_hint
+from math import frexp
+from operator import add, length_hint
+from typing import TYPE_CHECKING
+
+from millhand.core.clock import Instant, Seconds
+
+if TYPE_CHECKING:
+    from millhand.pool.worker import Worker
+
+BUCKETS = 64
+SLOWEST = 5
+"""How many of the longest calls a snapshot names."""
+
+TINY: Seconds = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
+class Histogram:
+    """This says how many durations fell into each power of two: `counts[limit]` lasted at least limit / 2, but less.
+
+    Limits are seconds, ascending; those without a count are left out.
+    """
+
+    counts: Mapping[Seconds, int] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        """How many durations there are."""
+        return sum(self.counts.values())
+
+    def quantile(self, q: float) -> Seconds:
+        """Return a duration that the fraction `q` (0 to 1) of all stayed below: exact to a factor of two; 0 if none.
+
+        Raises:
+            ValueError: q is not between 0 and 1.
+        """
+        if not 0 <= q <= 1:
+            raise ValueError(f"q must be between 0 and 1, got {q!r}")
+        left = q * self.count
+        for limit, n in self.counts.items():
+            left -= n
+            if left <= 0:
+                return limit
+        return 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SlowTask:
+    """This is one of the longest calls so far."""
+
+    run: Seconds
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStats:
+    """This is one worker."""
+
+    name: str
+    """Its id; also the name of its thread, so it stands in log lines as `%(threadName)s`."""
+    state: str
+    """idle, running, waiting (for another call of its pool) or written off."""
+    task: str
+    """What it runs now; empty if nothing."""
+    started: int
+    """How many calls it has started."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PoolStats:
-    """This is one look at a pool; submitted is always the sum of the seven counts below it.
+    """This is one look at a pool; submitted is always the sum of the eight counts below it.
 
     At rest every count is exact. While the pool works, a task may appear one step behind where it is by
-    now, never in two places and never in none.
+    now, never in two places and never in none. The histograms may lag behind by the calls of this moment.
     """
 
     submitted: int
-    """Calls of `submit`, those that raised QueueFull or PoolClosed included."""
+    """Calls of `submit`, those that raised QueueFull or PoolClosed included, and items of `map`."""
     waiting: int
     """In the queue, not cancelled."""
     running: int
@@ -29,12 +94,28 @@ class PoolStats:
     """Raised; also: could not be run because the pool broke or gave up."""
     cancelled: int
     timed_out: int
+    dropped: int
+    """Failed with TaskDropped: the queue was full."""
     refused: int
     """Calls of `submit` that raised QueueFull, PoolClosed or BrokenThreadPool."""
     workers: int
-    """Threads that take tasks."""
+    """Workers that take tasks."""
     written_off: int
-    """Threads that take no more tasks, because the call that they are in ran over its timeout and never returned."""
+    """Workers that take no more tasks, because the call that they are in ran over its timeout and never returned."""
+    wait_time: Histogram = Histogram()
+    """From submit to start, of the calls that ran."""
+    run_time: Histogram = Histogram()
+    total_time: Histogram = Histogram()
+    """From submit to end, of the calls that ran."""
+    slowest: tuple[SlowTask, ...] = ()
+    """The longest calls that have ended, longest first."""
+    table: tuple[WorkerStats, ...] = ()
+    """The workers, one by one."""
+
+    @property
+    def utilisation(self) -> float:
+        """Which part of the workers runs a call now, from 0 to 1."""
+        return min(1.0, self.running / self.workers) if self.workers else 0.0
 
 
 class Counter:
@@ -61,36 +142,90 @@ class Counter:
 class Tally:
     """This is what one thread counts of its own work: plain numbers, because nobody else writes them."""
 
-    __slots__ = ("done", "failed", "idle", "started", "taken")
+    __slots__ = (
+        "done",
+        "failed",
+        "idle",
+        "mark",
+        "pulled",
+        "runs",
+        "slow",
+        "slowest",
+        "started",
+        "taken",
+        "totals",
+        "waits",
+    )
 
     def __init__(self) -> None:
         self.taken = 0
         """Items that came out of the queue, cancelled tasks included."""
+        self.pulled = 0
+        """Calls that came from elsewhere: the items of a `map`."""
         self.started = 0
         self.done = 0
         self.failed = 0
         self.idle = False
         """Will take the next item without doing anything else before."""
+        self.mark: Instant = 0.0
+        """When it became free for the call that it runs now."""
+        # Indexed by the exponent of a duration, which is negative below half a second: as Python's indices may be.
+        self.waits = [0] * BUCKETS
+        self.runs = [0] * BUCKETS
+        self.totals = [0] * BUCKETS
+        self.slow: Seconds = 0.0
+        """What a call must exceed to be one of the slowest."""
+        self.slowest: list[tuple[Seconds, str]] = []
+
+    def time(self, submitted_at: Instant, now: Instant) -> Seconds:
+        """Count the durations of a call that ends now; return how long it ran."""
+        run = now - self.mark
+        self.waits[frexp(self.mark - submitted_at or TINY)[1]] += 1
+        self.runs[frexp(run or TINY)[1]] += 1
+        self.totals[frexp(now - submitted_at or TINY)[1]] += 1
+        self.mark = now
+        return run
+
+    def note_slow(self, run: Seconds, name: str) -> None:
+        """Keep a call among the slowest."""
+        self.slowest = sorted([*self.slowest, (run, name)], reverse=True)[:SLOWEST]
+        if len(self.slowest) == SLOWEST:
+            self.slow = self.slowest[-1][0]
 
     def absorb(self, other: Tally) -> None:
         """Add the counts of a thread that has come to its end."""
         self.taken += other.taken
+        self.pulled += other.pulled
         self.started += other.started
         self.done += other.done
         self.failed += other.failed
+        self.waits = list(map(add, self.waits, other.waits))
+        self.runs = list(map(add, self.runs, other.runs))
+        self.totals = list(map(add, self.totals, other.totals))
+        for slow in other.slowest:
+            self.note_slow(*slow)
 
 
 class Books:
     """This is what a crew counts beside the tallies of its workers, and how all of it is read."""
 
-    __slots__ = ("cancels", "refused", "timed_out", "without_place")
+    __slots__ = ("cancels", "dropped", "expired", "failed_waiting", "overdue", "refused", "stopped", "without_place")
 
     def __init__(self) -> None:
         self.cancels = Counter()
+        """Tasks cancelled while they waited."""
+        self.stopped = Counter()
+        """Tasks cancelled while they ran."""
         self.refused = Counter()
-        self.timed_out = Counter()
+        self.dropped = Counter()
+        self.expired = Counter()
+        """Tasks that timed out while they waited."""
+        self.failed_waiting = Counter()
+        """Tasks that could not be run because the pool broke or gave up."""
+        self.overdue = Counter()
+        """Tasks that timed out while they ran."""
         self.without_place = Counter()
-        """Submissions that never took a place in the queue: refused at the door, or run by their submitter."""
+        """Submissions that took no place in the queue: refused or dropped at the door, or run by their submitter."""
 
     def look(
         self, tallies: Sequence[Tally], admitted: Callable[[], int], *, workers: int, written_off: int
@@ -101,18 +236,47 @@ class Books:
         submission; what is missing in between is waiting or running.
         """
         done, failed = sum(tally.done for tally in tallies), sum(tally.failed for tally in tallies)
-        timed_out, cancelled, refused = self.timed_out.read(), self.cancels.read(), self.refused.read()
+        overdue, expired = self.overdue.read(), self.expired.read()
+        unrun = self.failed_waiting.read()
+        cancelled, stopped = self.cancels.read(), self.stopped.read()
+        dropped, refused = self.dropped.read(), self.refused.read()
         started = sum(tally.started for tally in tallies)
-        submitted = self.without_place.read() + admitted()
+        pulled = sum(tally.pulled for tally in tallies)
+        submitted = self.without_place.read() + admitted() + pulled
         return PoolStats(
             submitted=submitted,
-            waiting=submitted - started - cancelled - refused,
-            running=started - done - failed - timed_out,
+            waiting=submitted - started - cancelled - expired - unrun - dropped - refused,
+            running=started - done - failed - overdue - stopped,
             done=done,
-            failed=failed,
-            cancelled=cancelled,
-            timed_out=timed_out,
+            failed=failed + unrun,
+            cancelled=cancelled + stopped,
+            timed_out=overdue + expired,
+            dropped=dropped,
             refused=refused,
             workers=workers,
             written_off=written_off,
         )
+
+
+def summary(
+    books: Books, tallies: Sequence[Tally], admitted: Callable[[], int], crew: Sequence[Worker], **sizes: int
+) -> PoolStats:
+    """Return the whole snapshot of a pool: the counts first, then what need not agree with them."""
+    stats = books.look(tallies, admitted, **sizes)
+    total = Tally()
+    for tally in tallies:
+        total.absorb(tally)
+    return replace(
+        stats,
+        wait_time=_histogram(total.waits),
+        run_time=_histogram(total.runs),
+        total_time=_histogram(total.totals),
+        slowest=tuple(SlowTask(*slow) for slow in total.slowest),
+        table=tuple(worker.look() for worker in sorted(crew, key=lambda worker: worker.number)),
+    )
+
+
+def _histogram(counts: Sequence[int]) -> Histogram:
+    """Return what a tally counted by exponents."""
+    exponents = sorted((i if i < BUCKETS // 2 else i - BUCKETS) for i, n in enumerate(counts) if n)
+    return Histogram({2.0**exponent: counts[exponent] for exponent in exponents})

@@ -6,80 +6,85 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import count
-from typing import Any, ParamSpec, TypeVar, cast
+from types import TracebackType
+from typing import Any, Literal, cast
 
 from millhand.core.clock import Seconds
+from millhand.policy.rank import DEFAULT_AGEING
 from millhand.pool.crew import Crew
-from millhand.pool.future import Future
-from millhand.pool.options import Options, PoolView
-from millhand.pool.stats import PoolStats
-from millhand.pool.task import Task
+from millhand.pool.options import Settings, WhenFull
+from millhand.pool.order import OrderName
+from millhand.pool.pool import Pool
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-DEFAULT_QUEUE_SIZE = 100_000
+GRACE: Seconds = 1.0
+"""How long a `with` body that raised waits for the calls that run."""
 
 _numbers = count()
 
 
-class ThreadPool(ThreadPoolExecutor):
+class ThreadPool(Pool, ThreadPoolExecutor):
     """This runs calls on threads: a `ThreadPoolExecutor` with a bounded queue, timeouts, priorities and stats.
 
     Threads are started when needed, idle ones are used first. A context (contextvars) is copied at each
     submit. Shutdown, the end of the interpreter and garbage collection of the pool work as in the standard
-    library: what was submitted still runs.
+    library: what was submitted still runs. One difference: a `with` body that is left by an exception, Ctrl-C
+    and sys.exit included, cancels what waits, gives what runs a second, and lets the program go on or end.
 
     Args:
         max_workers: how many calls run at once; None: as the standard library chooses.
         thread_name_prefix: the threads are called `<prefix>_<number>`.
         initializer: called first in each thread; if it raises, the pool is broken.
         initargs: its arguments.
-        queue_size: how many calls may wait for a worker; None: as many as fit in memory.
+        queue_size: how many calls may wait for a worker; 0: a call is taken only if a worker is free for it;
+            None: as many as fit in memory.
+        when_full: what `submit` does when every place is taken. "block" waits for one, "reject" raises QueueFull,
+            "caller_runs" runs the call in the submitting thread, "drop_oldest", "drop_newest" and "drop_lowest"
+            make room: the future of the call that was submitted first, of this one, or of the one that would
+            run last, raises TaskDropped.
+        submit_timeout: how long "block" waits before it raises QueueFull; None: as long as it takes.
+        order: "fifo": by priority with ageing, equals first come, first served; "lifo": the highest priority,
+            then the newest, first; "fair": the keys take turns, within a key as "fifo".
+        ageing: how long a call must wait to make up for one level of priority; None: priorities are strict.
+        total_timeout: when all calls of this pool must have ended, counted from now.
+        copy_context: whether a call sees the submitter's contextvars; without, it starts with empty ones.
 
     Raises:
-        ValueError: max_workers or queue_size is less than 1.
+        ValueError: an argument is not what it should be; the message says which.
         TypeError: initializer cannot be called.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the standard library's four, and what makes the difference, each by its name
         self,
         max_workers: int | None = None,
         thread_name_prefix: str = "",
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
         *,
-        queue_size: int | None = DEFAULT_QUEUE_SIZE,
+        queue_size: int | None = 100_000,
+        when_full: WhenFull = "block",
+        submit_timeout: Seconds | None = None,
+        order: OrderName = "fifo",
+        ageing: Seconds | None = DEFAULT_AGEING,
+        total_timeout: Seconds | None = None,
+        copy_context: bool = True,
     ) -> None:
         name = thread_name_prefix or f"ThreadPool-{next(_numbers)}"
-        super().__init__(max_workers, name, initializer, initargs)
-        if queue_size is not None and queue_size < 1:
-            raise ValueError(f"queue_size must be at least 1, or None for no bound, got {queue_size}")
-        self._crew = Crew(
-            self,
-            size=self._max_workers,
-            name=name,
+        ThreadPoolExecutor.__init__(self, max_workers, name, initializer, initargs)
+        settings = Settings(
             queue_size=queue_size,
-            initializer=partial(initializer, *initargs) if initializer else None,
+            when_full=when_full,
+            submit_timeout=submit_timeout,
+            total_timeout=total_timeout,
+            order=order,
+            ageing=ageing,
         )
+        initialize = partial(initializer, *initargs) if initializer else None
+        self._crew: Crew = Crew(self, self._max_workers, name, settings, initialize)
+        if not copy_context:
+            self._copy_context = _no_context
         # Programs look at these two, as len(pool._threads) or pool._work_queue.qsize(): they show the real ones.
         self._threads = self._crew.threads
         self._work_queue = cast("Any", self._crew.items)
-
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Run `fn(*args, **kwargs)` on a worker; return the future of its outcome.
-
-        If every place in the queue is taken, this waits for one. In a worker of this pool it runs the call
-        at once instead, because the workers could be waiting for each other.
-
-        Raises:
-            QueueFull: every place is taken, and this thread runs an event loop, which must not wait.
-            PoolClosed: after `shutdown` began, or when too many threads are stuck in calls that timed out.
-            BrokenThreadPool: after the initializer failed.
-        """
-        task = Task(fn, args, kwargs, self._crew.books.cancels)
-        self._crew.submit(task)
-        return task
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as the stdlib
         """Take no more work; may be called again.
@@ -92,27 +97,51 @@ class ThreadPool(ThreadPoolExecutor):
         if wait:
             self._crew.join()
 
-    def with_options(self, *, timeout: Seconds | None = None, priority: int = 0) -> PoolView:
-        """Return an executor that submits to this pool, with options for each call.
+    def drain(self, timeout: Seconds | None = None) -> bool:
+        """Take no more work and finish what there is; return whether all of it ended within `timeout`."""
+        self._shutdown = True
+        self._crew.close(cancel=False)
+        return self._crew.join(timeout)
 
-        Args:
-            timeout: how long the call may run. Then its future fails with TaskTimeout, and another thread
-                takes the place of the one that is stuck, which leaves when the call returns: a thread
-                cannot be interrupted. At most `max_workers` threads may be stuck so; one more, and the pool
-                takes no more work and fails what waits with PoolClosed.
-            priority: higher runs sooner; a minute of waiting makes up for one level.
+    def resize(self, max_workers: int) -> None:
+        """Change how many calls may run at once.
+
+        Returns at once. Growth takes effect before the next call is started; shrinking never interrupts a
+        running call, so the pool may stay above `max_workers` until those calls end.
 
         Raises:
-            ValueError: timeout is not above 0, or priority is no whole number.
+            ValueError: max_workers is less than 1.
         """
-        return PoolView(self, self._crew, Options(timeout, priority))
+        if max_workers < 1:
+            raise ValueError(f"max_workers must be at least 1, got {max_workers}; to stop for a while, use pause()")
+        self._max_workers = max_workers
+        self._crew.resize(max_workers)
 
-    def stats(self) -> PoolStats:
-        """Return what the pool has counted so far; the counts add up, also while it works."""
-        return self._crew.stats()
+    def pause(self) -> None:
+        """Start no more calls until `resume`. Those that run go on; what is submitted waits."""
+        self._crew.pause()
+
+    def resume(self) -> None:
+        """Start calls again."""
+        self._crew.resume()
 
     @property
     def idle(self) -> int:
         """How many workers could take a call right now, counting those that would be hired for it."""
         stats = self.stats()
         return max(0, self._max_workers - stats.running - stats.waiting)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> Literal[False]:
+        if kind is None:
+            self.shutdown()
+            return False
+        self.shutdown(wait=False, cancel_futures=True)
+        if not self._crew.join(GRACE):
+            self._crew.abandon()
+        return False
+
+
+def _no_context() -> None:
+    return None

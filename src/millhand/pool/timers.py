@@ -58,14 +58,18 @@ class Timers:
         return len(self._heap)
 
     def add(self, delay: Seconds, action: Callable[[], None]) -> Alarm:
-        """Have `action` called in `delay` seconds. Raises RuntimeError if no thread can be started."""
+        """Have `action` called in `delay` seconds; as `at` otherwise."""
+        return self.at(self._clock.monotonic() + delay, action)
+
+    def at(self, due: Instant, action: Callable[[], None]) -> Alarm:
+        """Have `action` called at a monotonic time. Raises RuntimeError if no thread can be started."""
         alarm = Alarm(action)
         with self._changed:
             if self._thread is None and not self._stopped:
                 thread = threading.Thread(target=self._run, name=self._thread_name)
                 thread.start()
                 self._thread = thread
-            entry = (self._clock.monotonic() + delay, next(self._sequence), alarm)
+            entry = (due, next(self._sequence), alarm)
             heappush(self._heap, entry)
             if self._heap[0] is entry:
                 self._changed.notify()
