@@ -220,7 +220,7 @@ def test_what_does_not_wait_cannot_be_changed_or_removed(order: NewOrder) -> Non
 
 
 @every_order
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(calls=st.lists(st.tuples(calls, priorities), max_size=12))
 def test_a_change_of_priority_equals_a_push_with_it(
     order: NewOrder, calls: list[tuple[tuple[int, float, str], int]]

@@ -23,15 +23,19 @@ from functools import partial
 from millhand.core.clock import Instant, Seconds
 from millhand.core.errors import PoolClosed, QueueFull
 from millhand.pool import interpreter_exit
-from millhand.pool.current import here
+from millhand.pool.current import here, shield
 from millhand.pool.future import End, running_loop
-from millhand.pool.options import NO_OPTIONS, Settings
+from millhand.pool.interpreter_exit import HOOK
+from millhand.pool.options import Settings
 from millhand.pool.queues import Line
 from millhand.pool.scope import leave
 from millhand.pool.stats import Books, PoolStats
-from millhand.pool.task import FOREVER, Task, call_back, monotonic
+from millhand.pool.task import Task, call_back, monotonic
+from millhand.pool.terms import FOREVER
 from millhand.pool.timers import Timers
 from millhand.pool.worker import Worker
+
+MOMENT: Seconds = 0.001
 
 CLOSED = partial(PoolClosed, "this pool was shut down; submit before that")
 EXIT = partial(PoolClosed, "the interpreter is about to exit")
@@ -51,8 +55,10 @@ class Admission(ABC):
         self.books = Books()
         self.refusal: Callable[[], Exception] | None = None
         self._when_full, self._submit_timeout = settings.when_full, settings.submit_timeout
+        self._keeps_none = settings.queue_size == 0
+        """Whatever has no worker at once goes: nothing waits that could be dropped for it."""
         total_timeout = settings.total_timeout
-        self._deadline: Instant | None = None if total_timeout is None else monotonic() + total_timeout
+        self._deadline: Instant = FOREVER if total_timeout is None else monotonic() + total_timeout
         self._short = True
         """Whether a submit must see to it that somebody takes the task."""
 
@@ -91,6 +97,16 @@ class Admission(ABC):
         """Be prepared for a worker that is about to wait for tasks of its own crew."""
         raise NotImplementedError
 
+    def lend_place(self) -> Callable[[], object] | None:
+        """Let somebody else work as long as the call that asks awaits one of this crew; return what ends the loan.
+
+        Called in the thread of an event loop, which may be a worker itself.
+        """
+        worker = here.worker
+        if worker is not None and worker.crew is self.staff:
+            self.staff.expect_wait(worker)
+        return None
+
     # Submitting.
 
     def submit(self, task: Task) -> None:
@@ -102,25 +118,50 @@ class Admission(ABC):
         """
         if self.refusal is not None:
             self._refuse(task, self.refusal())
-        if task.options is not None or here.worker is not None or self._deadline is not None:
-            self._prepare(task)
+        if task.terms is not None or (task.context is not None and here.worker is not None):
+            self._submit_on_terms(task)
+            return
         line = self.line
         if next(line.places, False) or self._find_place(task):
             line.put(task)
-            self._follow_up(task)
+            # Only after the put: see "Submit against close".
+            if self._short or self.refusal is not None or HOOK._shutdown:  # noqa: SLF001 - is_near
+                self._follow_up(task)
 
-    def offer(self, task: Task) -> bool:
-        """Submit a task if there is a place, without waiting; False if there is none. Raises as `submit`."""
+    def offer(self, task: Task, *, again: bool = False) -> bool:
+        """Submit a task without waiting; False if it is to wait for a place: then it may be offered `again`.
+
+        Raises:
+            As `submit` does.
+        """
         if self.refusal is not None:
             self._refuse(task, self.refusal())
+        if not again:
+            self.prepare(task)
+        if self._is_cancelled(task):
+            return True
         line = self.line
         if not (next(line.places, False) or line.issue_place()):
-            return False
-        if task.options is not None or here.worker is not None or self._deadline is not None:
-            self._prepare(task)
+            if self._waits_when_full(task):
+                return False
+            if not self._find_place(task):
+                return True
         line.put(task)
         self._follow_up(task)
         return True
+
+    def patience(self, task: Task) -> Seconds | None:
+        """Return how long a prepared task may wait for a place; None: as long as it takes."""
+        timeout = task.options.submit_timeout or self._submit_timeout
+        left = min(task.deadline - monotonic(), FOREVER if timeout is None else timeout)
+        return None if left == FOREVER else max(0.0, left)
+
+    def give_up(self, task: Task) -> None:
+        """End a task that has waited for a place, elsewhere, as long as it may. Raises QueueFull if it may live on."""
+        if task.deadline > monotonic():
+            self._refuse(task, self._full("none came free in time; raise submit_timeout"))
+        self.books.without_place.add()
+        self._time_out(task)
 
     def reprioritise(self, task: Task, priority: int) -> bool:
         """Give a waiting task another priority; False if it does not wait."""
@@ -140,31 +181,45 @@ class Admission(ABC):
 
     # Before the put, and after it.
 
+    def prepare(self, task: Task) -> None:
+        """Agree on a task's terms, if it needs any."""
+        if task.terms is not None or (task.context is not None and here.worker is not None):
+            self._prepare(task)
+
+    def _submit_on_terms(self, task: Task) -> None:
+        with shield():
+            self._prepare(task)
+            if not self._is_cancelled(task) and (next(self.line.places, False) or self._find_place(task)):
+                self.line.put(task)
+                self._follow_up(task)
+
+    def _is_cancelled(self, task: Task) -> bool:
+        """Return whether a prepared task has ended, since its scope is cancelled; then it is done with, and counted."""
+        if task.end is not None:
+            self.books.without_place.add()
+        return task.end is not None
+
     def _prepare(self, task: Task) -> None:
         """Give a task that has more to it than the call its deadline, and its place in the tree of cancellation."""
-        options = task.options = task.options or NO_OPTIONS
+        terms = task.on_terms()
+        options = terms.options
+        if terms.scope is not None and terms.scope.closed:
+            self._refuse(task, PoolClosed("this group is not open; submit inside of its `with` body"))
         worker = here.worker
-        parent = None if worker is None else worker.task
-        task.worker = task.guard = None
-        task.deadline = min(
-            deadline
-            for deadline in (
-                self._deadline,
-                None if options.total_timeout is None else task.submitted_at + options.total_timeout,
-                getattr(parent, "deadline", None),
-                None if worker is None else min((due for due, _ in worker.limits), default=None),
-                getattr(task, "deadline", None),  # a group's calls have its deadline and its scope already
-                FOREVER,
-            )
-            if deadline is not None
+        parent = None if worker is None or worker.task is None or worker.task.is_over() else worker.task
+        total = options.total_timeout
+        terms.deadline = min(
+            terms.deadline,  # a group's calls have its deadline, and its scope, already
+            self._deadline,
+            FOREVER if total is None else task.submitted_at + total,
+            FOREVER if parent is None else parent.deadline,
+            FOREVER if worker is None else min((due for due, _ in worker.limits), default=FOREVER),
         )
-        if task.deadline < FOREVER:
-            task.alarm = None
+        if terms.deadline < FOREVER:
             task.at_end(self._call_off)
         if options.priority:
             self.line.keep_order()
-        scope = getattr(task, "scope", None)
-        task.scope = None
+        scope, terms.scope = terms.scope, None
         if scope is None and parent is not None:
             scope = parent.scope_of_children()
         if scope is not None and not task.join(scope):
@@ -172,12 +227,18 @@ class Admission(ABC):
 
     def _follow_up(self, task: Task) -> None:
         self.look_after(task)
-        if task.options is not None and task.deadline < FOREVER and not task.done():
-            task.alarm = self.timers.at(task.deadline, partial(self._time_out, task))
+        terms = task.terms
+        if terms is not None and terms.deadline < FOREVER and not task.done():
+            try:
+                terms.alarm = self.timers.at(terms.deadline, partial(self._time_out, task))
+                if task.done():  # maybe just before it had an alarm to call off
+                    self._call_off(task)
+            except RuntimeError as error:  # no thread can be started; a call that runs already goes on without a limit
+                refusal = error
+                self._withdraw(task, lambda: refusal)
 
     def look_after(self, task: Task) -> None:
         """See to it that somebody takes a task that was put, or take it back and raise if work is refused."""
-        # Only after the put: see "Submit against close".
         if self.refusal is not None or interpreter_exit.is_near():
             self._withdraw(task, self.refusal or EXIT)
         elif self._short:
@@ -188,8 +249,9 @@ class Admission(ABC):
                 self._withdraw(task, lambda: refusal)
 
     def _call_off(self, task: Task) -> None:
-        if task.alarm is not None:
-            self.timers.call_off(task.alarm)
+        alarm = task.on_terms().alarm
+        if alarm is not None:
+            self.timers.call_off(alarm)
 
     def _time_out(self, task: Task) -> None:
         """Called by the timer: the time that a task had for waiting and running is over."""
@@ -202,12 +264,15 @@ class Admission(ABC):
 
     # Without a place.
 
+    def _waits_when_full(self, task: Task) -> bool:
+        return (task.options.when_full or self._when_full) in ("block", "caller_runs")
+
     def _find_place(self, task: Task) -> bool:
         """Get a place where the fast path found none; False if the task needs none any more."""
         line = self.line
         if line.issue_place():
             return True
-        options = task.options or NO_OPTIONS
+        options = task.options
         match options.when_full or self._when_full:
             case "block":
                 return self._wait_for_place(task, options.submit_timeout or self._submit_timeout)
@@ -216,9 +281,9 @@ class Admission(ABC):
             case "caller_runs":
                 self._refuse_loop(task)
                 self.run_here(task)
-            case "drop_newest":
+            case "drop_newest" | "drop_oldest" | "drop_lowest" as policy if policy == "drop_newest" or self._keeps_none:
                 self.books.without_place.add()
-                self._drop(task, "drop_newest")
+                self._drop(task, policy)
             case "drop_oldest":
                 return self._swap(task, line.swap_oldest, "drop_oldest")
             case "drop_lowest":
@@ -241,8 +306,8 @@ class Admission(ABC):
         """Put a task where another one goes; False, since it needs no place of its own."""
         line = self.line
         while (dropped := swap(task)) is None:
-            # All that waits is promised to a worker, so a place comes free in a moment.
-            if line.wait_for_place(lambda: self.refusal is not None):
+            # A worker has just taken all that waits: it starts it in a moment, or puts it back if there is a pause.
+            if line.wait_for_place(lambda: self.refusal is not None, MOMENT):
                 return True
             if self.refusal is not None:
                 return self._refuse(task, self.refusal())
@@ -273,8 +338,7 @@ class Admission(ABC):
     def _withdraw(self, task: Task, error: Callable[[], Exception]) -> None:
         """Take a task back and raise, unless somebody else has taken it."""
         if task.withdraw():
-            if task.options is not None:
-                leave(task)
+            leave(task)
             self.books.refused.add()
             raise error()
 

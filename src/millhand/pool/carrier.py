@@ -1,50 +1,193 @@
-"""A task that carries other work into a crew: the items of a map, the calls of a sub-pool.
+"""Tasks that carry other work into a crew: the items of a map, the calls of a sub-pool.
 
-It stands in the line like any task, for fairness, but takes no place, since whoever sends it sees to a bound;
-and it is not counted, since what it carries is.
+A carrier stands in the line like any task, for fairness, but is not admitted like one, since its sender sees to a
+bound; and it is not counted, since what it carries is. It pulls one piece of work after the other from its sender,
+so that nothing short waits behind something long.
+
+Guarantees:
+    While something waits at a sender, one of its carriers is under way: in the line, or at work.
+
+Races:
+    A sender that gets work against a carrier that finds none. The sender adds the work, then looks how many
+    carriers are under way; a carrier strikes itself off, then looks whether work was added. So at least one of
+    them sees the other.
+
+    A carrier that gives its worker back against the end of the crew. It sends another one first, as any submit: if
+    that is refused, it goes on itself.
+
+Locks:
+    `_sending`, of each sender (re-entrant, since a finaliser may submit): how many carriers are under way. No
+    other lock is taken under it.
 """
 
 from __future__ import annotations
 
+import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from contextlib import suppress
+from typing import Any, ClassVar
 
 from millhand.core.clock import Seconds
+from millhand.core.errors import TaskDropped
 from millhand.pool.admission import Admission
 from millhand.pool.future import RETURNED, Callback
 from millhand.pool.interrupt import Guard
-from millhand.pool.options import Options
-from millhand.pool.stats import Tally
-from millhand.pool.task import FOREVER, Task
+from millhand.pool.options import NO_OPTIONS, Options
+from millhand.pool.scope import Scope
+from millhand.pool.stats import Books, Tally
+from millhand.pool.task import Task, monotonic
+from millhand.pool.worker import Worker
 
 TURN: Seconds = 0.005
 """How long a carrier works before it lets others have its worker."""
 
 
-class Carrier(Task):
-    """This calls `carry(worker)` in a worker; what that does must not raise.
-
-    It gives the worker back when its turn is over and others wait, or when the worker has `attention`.
+class Sender(ABC):
+    """This has work carried into a crew.
 
     Args:
-        carry: the work.
+        crew: whose workers are to do it.
+        limit: how many of them at most.
         name: what the table of workers says is running.
-        crew: whose worker.
-        options: priority and key count; limits do not, they are for what is carried.
+        options: priority and key of the carriers; limits do not count, they are for what is carried.
+        scope: what the carriers can be cancelled by.
     """
 
-    __slots__ = ("_name",)
+    def __init__(
+        self, crew: Admission, limit: int, name: str, *, options: Options = NO_OPTIONS, scope: Scope | None = None
+    ) -> None:
+        self.crew, self.limit, self.name = crew, limit, name
+        self.carriers: set[Carrier] = set()
+        """Those under way."""
+        self._terms = Options(priority=options.priority, key=options.key)
+        self._scope = scope
+        self._sending = threading.RLock()
 
-    def __init__(self, carry: Callable[[Any], None], name: str, crew: Admission, options: Options) -> None:
-        super().__init__(carry, (), {}, crew, None, Options(priority=options.priority, key=options.key))
-        self._name = name
-        self.deadline = FOREVER
-        self.scope = self.worker = self.guard = None
+    @abstractmethod
+    def has_waiting(self) -> bool:
+        """Return whether there is something to carry."""
+
+    @abstractmethod
+    def carry(self, carrier: Carrier, tally: Tally, worker: Worker) -> bool:
+        """Do what waits, in this worker; return whether it may go on with other tasks. Must not raise."""
+
+    @abstractmethod
+    def cancel_waiting(self) -> None:
+        """Cancel all that waits."""
+
+    @abstractmethod
+    def fail_waiting(self, error: Callable[[], Exception]) -> None:
+        """End all that waits with an error."""
+
+    def lend(self) -> None:
+        """Called when a worker of the crew begins to wait for another call of it."""
+
+    def send_carrier(self) -> None:
+        """Send one more, if there may be one more. Raises what the crew refuses work with if none is under way."""
+        with self._sending:
+            if not self.has_room():
+                return
+            carrier = self.make_carrier()
+            self.carriers.add(carrier)
+        try:
+            self._put(carrier)
+        except RuntimeError:
+            self.carriers.discard(carrier)
+            if not self.carriers:
+                raise
+
+    def has_room(self) -> bool:
+        """Return whether one more carrier may be under way. Called under `_sending`."""
+        return len(self.carriers) < self.limit
+
+    def make_carrier(self, enough: Callable[[], bool] | None = None) -> Carrier:
+        """Return a carrier; with `enough`, one that goes on in the same worker until that is true."""
+        return Carrier(self, self._terms, enough)
+
+    def go_home(self, carrier: Carrier) -> bool:
+        """Strike a carrier off that has found nothing; False if it is to go on, since something has come."""
+        self.carriers.discard(carrier)
+        if not self.has_waiting():
+            return True
+        with self._sending:
+            if not self.has_room():
+                return True
+            self.carriers.add(carrier)
+        return False
+
+    def hand_over(self, carrier: Carrier, worker: Worker) -> bool:
+        """Send another carrier in the place of this one, if others wait for its worker; return whether that is so."""
+        if carrier.enough is not None:
+            return carrier.enough()
+        if not (worker.attention or self.crew.line.waiting() > 0):
+            return False
+        successor = self.make_carrier()
+        self.carriers.add(successor)
+        self.carriers.discard(carrier)
+        try:
+            self._put(successor)
+        except RuntimeError as error:  # the crew takes no more work: what waits is for those who are in it
+            self.carriers.discard(successor)
+            if not worker.written_off:
+                self.carriers.add(carrier)
+                return False
+            if not self.carriers:
+                refusal = error
+                self.fail_waiting(lambda: refusal)
+        return True
+
+    def lose(self, carrier: Carrier, error: BaseException | None) -> None:
+        """Note that a carrier will not come: it was cancelled, or dropped, or its crew has failed."""
+        self.carriers.discard(carrier)
+        if error is None:
+            self.cancel_waiting()
+        elif not isinstance(error, TaskDropped):
+            self.fail_waiting(lambda: error)  # type: ignore[arg-type,return-value]  # nobody fails what waits with more
+        elif self.has_waiting():
+            with suppress(RuntimeError):  # then the crew fails, or cancels, what waits
+                self.send_carrier()
+
+    def _put(self, carrier: Carrier) -> None:
+        if self._scope is not None and not carrier.join(self._scope):
+            carrier.cancel()
+            return
+        line = self.crew.line
+        if self._terms.priority:
+            line.keep_order()
+        line.put_beyond(carrier)
+        self.crew.look_after(carrier)
+
+
+class Carrier(Task):
+    """This is one worker's errand for a sender.
+
+    It gives the worker back when nothing waits, when its turn is over and others wait for the worker, or when the
+    worker has `attention`.
+
+    Args:
+        sender: whose work it does.
+        options: priority and key.
+        enough: instead of all this, go on until it is true.
+    """
+
+    __slots__ = ("_sender", "enough")
+
+    _nowhere: ClassVar[Books] = Books()
+
+    def __init__(self, sender: Sender, options: Options, enough: Callable[[], bool] | None) -> None:
+        super().__init__(None, (), {}, sender.crew, None, options)  # type: ignore[arg-type]  # there is no function
+        self._sender, self.enough = sender, enough
 
     @property
     def name(self) -> str:
         """What it carries."""
-        return self._name
+        return self._sender.name
+
+    @property
+    def books(self) -> Books:
+        """Where nobody looks."""
+        return self._nowhere
 
     def begin(self, tally: Tally) -> bool:
         """Take the ticket; return False if somebody else has it."""
@@ -52,18 +195,26 @@ class Carrier(Task):
 
     def perform(self, tally: Tally, guard: Guard | None = None) -> Sequence[Callback] | None:
         """Do the work."""
-        self._fn(tally)
-        self._fn = None
+        worker: Any = self.worker
+        may_stay = self._sender.carry(self, tally, worker)
+        tally.mark = monotonic()
         tally.idle = True
-        return self.conclude(RETURNED, None) if self.seize_end() else None
+        callbacks = self.conclude(RETURNED, None) if self.seize_end() else None
+        return callbacks if may_stay else None
+
+    def stop(self) -> None:
+        """Have no more of its sender's work done, and tell what it does now to stop."""
+        super().stop()
+        self._sender.cancel_waiting()
+
+    def end_early(self, error: BaseException) -> Sequence[Callback]:
+        """End it as one that never came to work."""
+        self._sender.lose(self, error)
+        return super().end_early(error)
 
     def _count_cancel(self) -> None:
         pass
 
-
-def send(carrier: Carrier, crew: Admission) -> None:
-    """Put a carrier into a crew's line. Raises what the crew refuses work with."""
-    if carrier.options is not None and carrier.options.priority:
-        crew.line.keep_order()
-    crew.line.put_beyond(carrier)
-    crew.look_after(carrier)
+    def _end_as_cancelled(self) -> None:
+        self._sender.lose(self, None)
+        super()._end_as_cancelled()

@@ -9,20 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures.thread import BrokenThreadPool
+from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
 
-from millhand.core.clock import Seconds
+from millhand.core.clock import Instant, Seconds
 from millhand.core.errors import PoolClosed
 from millhand.pool import interpreter_exit
 from millhand.pool.current import here
 from millhand.pool.future import RAISED, Callback, End, Future
 from millhand.pool.interrupt import Guard
-from millhand.pool.options import NO_OPTIONS, Settings
+from millhand.pool.options import Settings
 from millhand.pool.overdue import Overdue
 from millhand.pool.roster import Roster
 from millhand.pool.stats import Tally
 from millhand.pool.task import Task, call_back, log, monotonic
+from millhand.pool.terms import FOREVER, PLAIN
 from millhand.pool.worker import Worker
 
 INLINE_DEPTH = 20
@@ -75,6 +77,7 @@ class Crew(Roster):
             try:
                 item = take_now()
             except Empty:
+                worker.task = None  # before blocking: what nobody else holds can go
                 item = take()
                 worker.mark = monotonic()  # otherwise it is free for this task since the end of the last one
             if worker.attention:
@@ -90,48 +93,44 @@ class Crew(Roster):
             worker.taken += 1
             if line.bell:
                 line.ring()
-            if task.begin(worker):
-                worker.task = task
-                callbacks = task.perform(worker) if task.options is None else self.perform(task, worker, worker)
-                worker.task = None
-                if callbacks:
-                    self._turn_to_callbacks(task, callbacks, worker)
-                elif callbacks is None:
-                    return  # the task timed out: this thread is written off, or will be in a moment
-                del callbacks
-            del item, task  # before blocking: what nobody else holds can go
+            worker.task = task
+            callbacks = task.perform(worker) if task.terms is None else self.perform(task, worker, worker)
+            if callbacks:
+                self._turn_to_callbacks(task, callbacks, worker)
+            elif callbacks is None and self.is_written_off(worker):
+                return
+            del callbacks, item, task
 
     def perform(self, task: Task, tally: Tally, worker: Worker) -> Sequence[Callback] | None:
-        """Perform a task with options, begun already; return what `Task.perform` does."""
-        options = task.options or NO_OPTIONS
-        task.worker = worker  # then the look at the deadline: its alarm does it the other way round
-        if task.deadline <= monotonic():
-            return self._fail_overdue(task)
+        """Perform a task that has terms; return what `Task.perform` does."""
+        terms = task.on_terms()
+        # Before the ticket is taken: whoever finds it taken, and wants to stop the call, looks here.
+        terms.worker = worker
+        tally.mark = monotonic()  # passing cancelled tasks, or the end of a pause, is no part of this run
+        options, scope = terms.options, terms.scope
+        if scope is not None and scope.cancelled:  # whoever cancels it may have many to go through before this one
+            task.cancel()
         if options.interrupt:
-            task.guard = Guard()
+            terms.guard = Guard()
         if options.timeout is None:
-            return task.perform(tally, task.guard)
+            return task.perform(tally, terms.guard)
         try:
             self._overdue.watch(worker, task, tally.mark + options.timeout)
         except RuntimeError as error:  # no thread to be had for the timer: better no run than one without its limit
-            return task.finish(RAISED, error, tally)
+            worker.limits.pop()
+            return task.fail(error, tally)
         try:
-            return task.perform(tally, task.guard)
+            return task.perform(tally, terms.guard)
         finally:
             self._overdue.done(worker)
-
-    def _fail_overdue(self, task: Task) -> Sequence[Callback] | None:
-        error = task.describe_timeout(task.deadline - task.submitted_at, total=True)
-        if not task.seize_end():
-            return ()
-        task.books.overdue.add()
-        return task.end_early(error)
 
     def _turn_to_callbacks(self, task: Task, callbacks: Sequence[Callback], worker: Worker) -> None:
         # Not free yet, after all: a callback may take long, or wait for something that it submits.
         worker.idle = False
+        worker.task = None
         if self._short:
-            self.staff_up()
+            with suppress(RuntimeError):  # no thread to be had: this one will come for what waits
+                self.staff_up()
         call_back(task, callbacks)
         worker.mark = monotonic()
 
@@ -142,71 +141,84 @@ class Crew(Roster):
         self.books.without_place.add()
         self._run_inside(task)
 
-    def _run_inside(self, task: Task) -> bool:
-        """Run a task in this thread, inside of whatever it is doing; False if somebody else has the task."""
+    def _run_inside(self, task: Task) -> None:
+        """Run a task in this thread, inside of whatever it is doing, unless somebody else has it."""
         outer = here.worker
         worker = outer if outer is not None and outer.crew is self else Worker(self, "caller")
         inside_of, worker.task, here.worker = worker.task, task, worker
         worker.depth += 1
         try:
             with self.counted_beside() as tally:
-                if not task.begin(tally):
-                    return False
                 tally.mark = monotonic()
-                plain = task.options is None
+                plain = task.terms is None
                 call_back(task, task.perform(tally) if plain else self.perform(task, tally, worker))
-                return True
         finally:
             worker.depth -= 1
             worker.task, here.worker = inside_of, outer
 
     def wait_inside(self, worker: Worker, task: Task, timeout: Seconds | None) -> End:
         """Wait for a task in one of the workers: run it there and then, or have another worker stand in."""
-        if timeout is None and self._may_run_inside(worker, task) and self._run_inside(task):
-            end = task.end
-            if end is not None:
-                return end
+        if timeout is None and self._may_run_inside(worker, task):
+            self._run_inside(task)
+            if task.end is not None:
+                return task.end
+        if timeout is not None and timeout <= 0:
+            raise TimeoutError  # only a look: nobody need stand in
         with self.away(worker, task):
             return Future._wait(task, timeout)  # noqa: SLF001 - what the task's own _wait does elsewhere
 
     def _may_run_inside(self, worker: Worker, task: Task) -> bool:
-        options, outer = task.options or NO_OPTIONS, worker.task
-        outer_options = (outer.options if outer is not None else None) or NO_OPTIONS
+        options, outer = task.options, worker.task
         return not (
             worker.depth >= INLINE_DEPTH
             or self.paused
             or worker.written_off
             or options.timeout is not None
             or options.interrupt
-            or outer_options.interrupt  # it would be raised inside of the inner call
+            or task.deadline < self._deadline_of(worker)  # whoever waits for it must learn in time that it failed
+            or (outer is not None and outer.options.interrupt)  # it would be raised inside of the inner call
         )
+
+    @staticmethod
+    def _deadline_of(worker: Worker) -> Instant:
+        """Return when a worker is written off, or replaced, for what it runs now."""
+        outer = FOREVER if worker.task is None else worker.task.deadline
+        return min((outer, *(due for due, _ in worker.limits)))
 
     # Writing off.
 
+    def is_written_off(self, worker: Worker) -> bool:
+        """Return whether a worker whose task timed out must go; if not, it will not be written off for that task."""
+        with self.roster:
+            if not worker.written_off:
+                worker.task = None
+            return worker.written_off
+
     def interrupt(self, task: Task) -> None:
         """Raise in a running task that was submitted with `interrupt`."""
-        guard = getattr(task, "guard", None)
+        guard = (task.terms or PLAIN).guard
         if guard is not None:
             guard.interrupt()
 
     def stop_running(self, task: Task, error: Exception) -> None:
         """Called by the timer: end a task that runs past its deadline, and replace the worker that is stuck in it."""
         worker = task.worker
-        if worker is not None:  # if it is only about to start, its worker looks at the deadline itself
+        if worker is not None:
             self._write_off(worker, task, error)
 
     def _strike(self, worker: Worker, task: Task) -> None:
-        timeout = (task.options or NO_OPTIONS).timeout
+        timeout = task.options.timeout
         self._write_off(worker, task, task.describe_timeout(timeout or 0.0))
 
     def _write_off(self, worker: Worker, task: Task, error: Exception) -> None:
         if not task.seize_end():
             return
         task.books.overdue.add()
+        task.ask()  # before the end: then its scope would hand up what it is to cancel
         callbacks: SimpleQueue[Sequence[Callback]] = SimpleQueue()
         # The crew first: who sees the timeout may look at the stats. Callbacks are left to the new worker,
         # since one that takes long, or submits to a full pool, must not hold up all other timeouts.
-        replaced = self._replace(worker, first=lambda: call_back(task, callbacks.get()))
+        replaced = self._replace(worker, task, first=lambda: call_back(task, callbacks.get()))
         callbacks.put(task.conclude(RAISED, error))
         task.cancel_children()
         self.interrupt(task)
@@ -215,10 +227,12 @@ class Crew(Roster):
         if self._gave_up:
             self._fail_waiting()
 
-    def _replace(self, worker: Worker, first: Callable[[], object]) -> bool:
+    def _replace(self, worker: Worker, task: Task, first: Callable[[], object]) -> bool:
         """Strike a worker off and hire another, which calls `first`; False if that was not to be."""
         with self.roster:
             if worker not in self._workers:  # written off before, in a call around this one, or the submitter itself
+                return False
+            if worker.depth == 0 and worker.task is not task:  # the call returned at this very moment, and it goes on
                 return False
             worker.written_off = worker.attention = True
             self._workers.discard(worker)

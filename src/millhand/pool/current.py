@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import Context, ContextVar
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,11 +19,25 @@ class _Here(threading.local):
 here = _Here()
 """Of each thread, the worker that it is, if it is one. A loop's worker is it only while its call executes."""
 
+_inside: ContextVar[bool] = ContextVar("millhand_inside")
+_INSIDE = Context()
+_INSIDE.run(_inside.set, True)
+inside = _INSIDE.copy
+"""Returns what a call starts in whose submitter's context was empty. A context that is not, is how a submit knows
+that it may stand inside of a call: the look at `here` costs it 2 %, and most programs have no contextvars."""
+
 
 def current_task() -> Task | None:
     """Return the task whose call this code runs in, None outside of a pool's call."""
     worker = here.worker
     return None if worker is None else worker.task
+
+
+def shield() -> AbstractContextManager[None]:
+    """Keep an interruption of the call that this code runs in away from what the pool does for it; it comes after."""
+    worker = here.worker
+    terms = None if worker is None or worker.task is None else worker.task.terms
+    return nullcontext() if terms is None or terms.guard is None else terms.guard.shielded()
 
 
 def check_cancelled() -> None:

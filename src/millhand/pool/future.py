@@ -126,7 +126,7 @@ class Future(StandardFuture[T]):
             return
         attached = self._attached or self._attach()
         attached.callbacks.append(callback)
-        if self._end is not None:  # it came in between: whoever takes the callback off the list calls it
+        if self.done():  # it came in between: whoever takes the callback off the list calls it
             self._call_back(attached.take_callbacks())
 
     def result(self, timeout: Seconds | None = None) -> T:
@@ -175,11 +175,11 @@ class Future(StandardFuture[T]):
         self._set_end(RAISED, exception)
 
     def __await__(self) -> Generator[Any, None, T]:
-        loop = running_loop()
-        if loop is None:
+        if running_loop() is None:
             raise RuntimeError("a Future can be awaited only in a task of a running asyncio loop; use result()")
-        waiter = cast("Any", sys.modules["asyncio"]).wrap_future(self, loop=loop)
-        return cast("Generator[Any, None, T]", waiter.__await__())
+        from millhand.pool.bridge import attend  # noqa: PLC0415 - it needs asyncio: see running_loop
+
+        return attend(self)
 
     # What concurrent.futures and asyncio read of a future, derived.
 

@@ -16,6 +16,9 @@ from millhand.core.errors import PoolClosed
 
 # ruff: noqa: SLF001 - the standard library has no public name for any of this
 
+HOOK = stdlib
+"""Where the hook lives, for the one caller to whom calling `is_near` would cost 3 %."""
+
 
 def is_near() -> bool:
     """Return whether the hook has run: what is put on a queue from now on may never run."""

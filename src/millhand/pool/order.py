@@ -157,7 +157,7 @@ class Ranked(Order):
 
     def _view(self, key: _Key) -> _View:
         if key not in self._views:
-            self._views[key] = _View(key, filter(_is_live, self._heap))
+            self._views[key] = _View(key, self._heap)
         return self._views[key]
 
     def _tidy(self) -> None:

@@ -15,7 +15,8 @@ from collections.abc import Callable
 from functools import partial
 
 from millhand.core.clock import Instant
-from millhand.pool.task import FOREVER, Task, monotonic
+from millhand.pool.task import Task, monotonic
+from millhand.pool.terms import FOREVER
 from millhand.pool.timers import Timers
 from millhand.pool.worker import Worker
 

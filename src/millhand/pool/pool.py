@@ -23,7 +23,7 @@ class Doors(Executor):
 
     _crew: Admission
     _options: Options | None = None
-    _copy_context: Callable[[], Context | None] = staticmethod(copy_context)
+    _copy_context: Callable[[], Context] = staticmethod(copy_context)
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Run `fn(*args, **kwargs)` on a worker; return the future of its outcome.

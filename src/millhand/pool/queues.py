@@ -36,7 +36,6 @@ from typing import Any, TypeAlias
 
 from millhand.core.clock import Seconds
 from millhand.policy.rank import DEFAULT_AGEING
-from millhand.pool.options import NO_OPTIONS
 from millhand.pool.order import Entry, OrderName, make_order
 from millhand.pool.stats import Counter
 from millhand.pool.task import Task
@@ -111,6 +110,7 @@ class Line:
             self.size = size
             while next(self.places, False):  # issue them anew, as many as there are to be
                 self._returned.add()
+            self._wake_one()  # who waits for a place may find one now, and then wakes the next
 
     def issue_place(self) -> bool:
         """Take a place, issuing those that have become free; False if none has."""
@@ -181,7 +181,7 @@ class Line:
             for item in items:
                 if item is not None:
                     self._put_ordered(item)
-            if None in items:
+            for _ in range(items.count(None)):  # as many as there were: each may be there to wake another worker
                 self._items.put(None)  # behind the tokens: workers leave when they meet it
 
     def best(self, item: Item) -> Item:
@@ -192,6 +192,13 @@ class Line:
             if item is not TOKEN:  # put by a submit that had looked for `put` just before the switch
                 self._order.push(_entry(item))
             return self._release(self._order.pop())
+
+    def give_back(self, item: Item) -> None:
+        """Let an item wait again that was taken out of the queue, but not exchanged. Only when `ordered`."""
+        if item is None or item is TOKEN:
+            self._items.put(item)
+        else:
+            self.put(item)
 
     def reprioritise(self, task: Task, priority: int) -> bool:
         """Give a waiting task another priority; False if it does not wait any more."""
@@ -238,19 +245,29 @@ class Line:
         self._items.put(TOKEN)
 
     def _swap(self, task: Task, remove: Callable[[], Entry]) -> Task | None:
+        self.keep_order()  # a single call may ask for it, in a line that kept none so far
         with self._freed, self._sorting:
-            try:
-                item = self._items.get_nowait()  # the token of the one that goes: then no worker can come for it
-            except Empty:
-                return None
+            item = self._take_back()  # the token of the one that goes: then no worker can come for it
             if item is None:
-                self._items.put(None)
                 return None
             if item is not TOKEN:
                 self._order.push(_entry(item))
             self._order.push(_entry(task))
             self._items.put(TOKEN)
             return self._release(remove())
+
+    def _take_back(self) -> Item:
+        """Take an item that is none of those that only wake a worker; None: there is no such item."""
+        passed = 0
+        try:
+            while (item := self._items.get_nowait()) is None:
+                passed += 1
+        except Empty:
+            return None
+        finally:
+            for _ in range(passed):
+                self._items.put(None)
+        return item
 
     def _unload(self) -> list[Item]:
         items: list[Item] = []
@@ -268,6 +285,6 @@ class Line:
 
 
 def _entry(task: Task) -> Entry:
-    options = task.options or NO_OPTIONS
+    options = task.options
     task.entry = entry = Entry(task, options.priority, task.submitted_at, key=options.key)
     return entry

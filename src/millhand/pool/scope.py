@@ -5,12 +5,19 @@ to the group's. To cancel a scope is to cancel all that is in it, and what those
 
 Guarantees:
     After `cancel`, whatever is in the scope is cancelled or asked to stop, and so is what comes in later.
-    A scope holds only what has not ended. The scope of a call that ended goes up in the one around it, so a
-    call that submits the next one and ends, over and over, does not build a chain.
+    A scope holds only what has not ended. The scope of a call that ended goes up in the one around it, before
+    the call leaves that one: so a scope is empty only when nothing of it waits or runs, however deep, and a call
+    that submits the next one and ends, over and over, does not build a chain.
 
 Locks:
-    One for a whole tree, re-entrant, since a finaliser may submit: which scope a member is in.
-    No user code and no other lock under it.
+    `_tree`, one for a whole tree, re-entrant, since a finaliser may submit: which scope a member is in. No user
+    code and no other lock under it: members are stopped, and whoever waits is told, after it.
+
+Races:
+    A call that ends against one around it that ends: both hand their members up. Which scope is around is read
+    under the lock, or the members of the inner one could go to the outer one after that has handed on its own.
+
+    A call that ends against `cancel`: its members go up before the look, and are in it, or after, and are late.
 """
 
 from __future__ import annotations
@@ -18,7 +25,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from millhand.pool.task import Task
 
 Lock: TypeAlias = AbstractContextManager[Any]
 
@@ -37,19 +48,27 @@ class Scope:
     """This is a set of calls, and of scopes, that are cancelled together.
 
     Args:
-        parent: the scope around this one, if any.
-        on_empty: called, under the lock, when the last member has ended.
+        tree: a scope of the tree that this one is to be in; None: of a new one.
     """
 
-    def __init__(self, parent: Scope | None = None, on_empty: Callable[[], None] = lambda: None) -> None:
-        self.scope = parent
+    # Not the scope around it, unless it is a member there: each link of a chain would keep all before it alive.
+
+    def __init__(self, tree: Scope | None = None) -> None:
+        self.scope: Scope | None = None
         self.cancelled = False
+        self.closed = False
+        """It takes no more members, since somebody has seen that it was empty and went on."""
         self._members: set[Member] = set()
-        self._on_empty = on_empty
-        self._tree: Lock = threading.RLock() if parent is None else parent._tree  # noqa: SLF001 - its own class
+        self._tell: Callable[[], object] | None = None
+        self._tree: Lock = threading.RLock() if tree is None else tree._tree  # noqa: SLF001 - its own class
 
     def __len__(self) -> int:
         return len(self._members)
+
+    def members(self) -> tuple[Member, ...]:
+        """Return what is in it now; what these have submitted is in their own scopes."""
+        with self._tree:
+            return tuple(self._members)
 
     def add(self, member: Member) -> bool:
         """Take a member in; False if the scope is cancelled, so that it must be, too."""
@@ -61,25 +80,52 @@ class Scope:
     def discard(self, member: Member) -> None:
         """Take a member out, if it is in."""
         with self._tree:  # under it, a member's scope does not change
-            if member.scope is self:
-                member.scope = None
-                self._members.discard(member)
-                if not self._members:
-                    self._on_empty()
+            if member.scope is not self:
+                return
+            member.scope = None
+            self._members.discard(member)
+            tell = None if self._members else self._tell
+        if tell is not None:
+            tell()
+
+    def let_go(self, task: Task) -> None:
+        """Called at the end of a task that was submitted into this scope, before anybody else learns of the end."""
+        leave(task)
+
+    def close(self, tell: Callable[[], object]) -> bool:
+        """Take no more members if there are none; False if there are: then `tell()` is called when they have left.
+
+        They may not be the last: look again then.
+        """
+        with self._tree:
+            self._tell = tell
+            if not self._members:
+                self.cancelled = self.closed = True
+            return self.closed
+
+    def seal(self) -> tuple[Member, ...]:
+        """Have what comes in from now on be cancelled; return what is in: the caller must stop it."""
+        with self._tree:
+            self.cancelled = True
+            return tuple(self._members)
 
     def cancel(self) -> None:
         """Cancel all that is in the scope, and what comes in from now on."""
-        with self._tree:
-            self.cancelled = True
-            members = tuple(self._members)
-        for member in members:
+        for member in self.seal():
             member.stop()
 
     stop = cancel
 
-    def dissolve(self, into: Scope | None) -> None:
-        """Hand all members to the scope around this one, when the call whose scope it is has ended."""
+    def dissolve(self, owner: Member) -> None:
+        """Hand all members to the scope around this one, when the call `owner`, whose scope it is, has ended.
+
+        A scope that is cancelled goes up as a whole, so that it goes on cancelling what its members hand to it.
+        """
         with self._tree:
+            into = owner.scope
+            if self.cancelled:
+                self._go_up_until_empty(into)
+                return
             members, self._members = self._members, set()
             for member in members:
                 member.scope = None
@@ -87,9 +133,14 @@ class Scope:
         for member in late:
             member.stop()
 
+    def _go_up_until_empty(self, into: Scope | None) -> None:
+        if into is not None and self._members:
+            self._tell = partial(leave, self)
+            into.add(self)
+
 
 def leave(member: Member) -> None:
     """Take a member that has ended out of its scope."""
     scope: Scope | None
-    while (scope := getattr(member, "scope", None)) is not None:
+    while (scope := member.scope) is not None:
         scope.discard(member)

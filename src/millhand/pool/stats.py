@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from millhand.core.clock import Instant, Seconds
 
 if TYPE_CHECKING:
+    from millhand.pool.task import Task
     from millhand.pool.worker import Worker
 
 BUCKETS = 64
@@ -20,6 +21,11 @@ SLOWEST = 5
 """How many of the longest calls a snapshot names."""
 
 TINY: Seconds = 1e-9
+QUICK: Seconds = 0.001
+EXACT = 1_000
+SAMPLE = 16
+"""After a worker's first EXACT calls, one in SAMPLE of the QUICK ones is measured, for all of them: measuring each
+one made a no-op call 20 % slower. What takes longer is always measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +85,8 @@ class PoolStats:
     """This is one look at a pool; submitted is always the sum of the eight counts below it.
 
     At rest every count is exact. While the pool works, a task may appear one step behind where it is by
-    now, never in two places and never in none. The histograms may lag behind by the calls of this moment.
+    now, never in two places and never in none. The histograms may lag behind by the calls of this moment, and
+    after a thousand calls of a worker they are samples of those quicker than a millisecond, one in sixteen.
     """
 
     submitted: int
@@ -147,6 +154,7 @@ class Tally:
         "failed",
         "idle",
         "mark",
+        "mask",
         "pulled",
         "runs",
         "slow",
@@ -169,6 +177,8 @@ class Tally:
         """Will take the next item without doing anything else before."""
         self.mark: Instant = 0.0
         """When it became free for the call that it runs now."""
+        self.mask = 0
+        """Quick calls are measured if their number has none of these bits."""
         # Indexed by the exponent of a duration, which is negative below half a second: as Python's indices may be.
         self.waits = [0] * BUCKETS
         self.runs = [0] * BUCKETS
@@ -177,17 +187,19 @@ class Tally:
         """What a call must exceed to be one of the slowest."""
         self.slowest: list[tuple[Seconds, str]] = []
 
-    def time(self, submitted_at: Instant, now: Instant) -> Seconds:
-        """Count the durations of a call that ends now; return how long it ran."""
+    def time(self, task: Task, now: Instant) -> None:
+        """Count the durations of a call that ends now, for those that it stands for, too."""
         run = now - self.mark
-        self.waits[frexp(self.mark - submitted_at or TINY)[1]] += 1
-        self.runs[frexp(run or TINY)[1]] += 1
-        self.totals[frexp(now - submitted_at or TINY)[1]] += 1
-        self.mark = now
-        return run
+        weight = self.mask + 1 if run <= QUICK else 1
+        self.waits[frexp(self.mark - task.submitted_at or TINY)[1]] += weight
+        self.runs[frexp(run or TINY)[1]] += weight
+        self.totals[frexp(now - task.submitted_at or TINY)[1]] += weight
+        if run > self.slow:
+            self._note_slow(run, task.name)
+        if self.started >= EXACT:
+            self.mask = SAMPLE - 1
 
-    def note_slow(self, run: Seconds, name: str) -> None:
-        """Keep a call among the slowest."""
+    def _note_slow(self, run: Seconds, name: str) -> None:
         self.slowest = sorted([*self.slowest, (run, name)], reverse=True)[:SLOWEST]
         if len(self.slowest) == SLOWEST:
             self.slow = self.slowest[-1][0]
@@ -203,7 +215,7 @@ class Tally:
         self.runs = list(map(add, self.runs, other.runs))
         self.totals = list(map(add, self.totals, other.totals))
         for slow in other.slowest:
-            self.note_slow(*slow)
+            self._note_slow(*slow)
 
 
 class Books:
@@ -242,10 +254,12 @@ class Books:
         dropped, refused = self.dropped.read(), self.refused.read()
         started = sum(tally.started for tally in tallies)
         pulled = sum(tally.pulled for tally in tallies)
-        submitted = self.without_place.read() + admitted() + pulled
+        # One that is cancelled while it stands at the door is counted out before it is counted in.
+        out = started + cancelled + expired + unrun + dropped + refused
+        submitted = max(out, self.without_place.read() + admitted() + pulled)
         return PoolStats(
             submitted=submitted,
-            waiting=submitted - started - cancelled - expired - unrun - dropped - refused,
+            waiting=submitted - out,
             running=started - done - failed - overdue - stopped,
             done=done,
             failed=failed + unrun,

@@ -2,12 +2,13 @@
 
 They are one object because a task's cost is mostly garbage collection: each further container per task (a
 tuple for the call, the future's `__dict__`, empty keyword arguments) made submitting 15 to 30 % slower. For the
-same reason the slots that only tasks with options need are left empty in the others.
+same reason what only tasks with options need is a record of its own (`pool.terms`).
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
@@ -16,22 +17,20 @@ from typing import TYPE_CHECKING, Any
 
 from millhand.core.clock import Instant, Seconds
 from millhand.core.errors import TaskCancelled, TaskDropped, TaskTimeout
-from millhand.pool.current import here
+from millhand.pool.current import here, inside
 from millhand.pool.future import CANCELLED, RAISED, RETURNED, Callback, End, Future
 from millhand.pool.interrupt import Guard, Interrupted
 from millhand.pool.options import Options, check_priority
-from millhand.pool.scope import Scope, leave
-from millhand.pool.stats import Books, Tally
+from millhand.pool.scope import Scope
+from millhand.pool.stats import QUICK, Books, Tally
+from millhand.pool.terms import FOREVER, PLAIN, Terms
 
 if TYPE_CHECKING:
-    import threading
-
     from millhand.pool.admission import Admission
     from millhand.pool.order import Entry
-    from millhand.pool.timers import Alarm
     from millhand.pool.worker import Worker
 
-FOREVER: Instant = float("inf")
+_AGREEING = threading.RLock()
 
 monotonic = time.monotonic
 log = logging.getLogger("concurrent.futures")  # where the stdlib's pools report the same mishaps
@@ -43,36 +42,10 @@ class Task(Future[Any]):
     Whoever submits knows it as a Future; `current_task` returns it to the code that it runs.
     """
 
-    __slots__ = (
-        "_args",
-        "_asked",
-        "_context",
-        "_crew",
-        "_fn",
-        "_kwargs",
-        "_own_scope",
-        "alarm",
-        "deadline",
-        "entry",
-        "guard",
-        "options",
-        "scope",
-        "submitted_at",
-        "worker",
-    )
+    __slots__ = ("_args", "_crew", "_fn", "_kwargs", "context", "entry", "submitted_at", "terms")
 
     entry: Entry
     """Its place in an order; only while it waits in a line that is ordered."""
-    options: Options | None
-    """None: there is nothing to take care of but the call, and the slots below are empty."""
-    scope: Scope | None
-    deadline: Instant
-    """When it must have ended, monotonic; FOREVER if there is no such time."""
-    alarm: Alarm | None
-    worker: Worker | None
-    """Who runs it; None before."""
-    guard: Guard | None
-    """What lets it be interrupted, for a task that asked for that."""
 
     def __init__(
         self,
@@ -92,9 +65,10 @@ class Task(Future[Any]):
         self._args: Any = args
         self._kwargs: Any = kwargs or None
         # Most contexts are empty, and an empty one need not be kept while the task waits: 15 % of a submit.
-        self._context: Any = context or None
+        self.context: Any = context or None
         self._crew = crew
-        self.options = options
+        self.terms: Terms | None = None if options is None else Terms(options)
+        """None: there is nothing to take care of but the call."""
         self.submitted_at: Instant = monotonic()
 
     # For the one who holds it.
@@ -142,14 +116,14 @@ class Task(Future[Any]):
     def remaining(self) -> Seconds | None:
         """How long until it times out, 0 if it has; None if it never does. For the code that it runs."""
         limits = () if here.worker is None else here.worker.limits
-        deadline: Instant = min((getattr(self, "deadline", FOREVER), *(due for due, _ in limits)))
+        deadline = min((self.deadline, *(due for due, _ in limits)))
         return None if deadline == FOREVER else max(0.0, deadline - monotonic())
 
     def check_cancelled(self) -> None:
         """Raise TaskCancelled or TaskTimeout if the call should stop."""
         if self._end is RAISED:
             raise self._value
-        if self._end is not None or getattr(self, "_asked", False):
+        if self._end is not None or (self.terms or PLAIN).asked:
             raise TaskCancelled(self.name)
 
     # For the crew.
@@ -159,38 +133,34 @@ class Task(Future[Any]):
     call_back = Future._call_back  # noqa: SLF001 - its own base class
     take_ticket = Future._take_ticket  # noqa: SLF001 - its own base class
 
-    def begin(self, tally: Tally) -> bool:
-        """Take the ticket; return False if somebody else has it, so that the call must not run."""
+    def perform(self, tally: Tally, guard: Guard | None = None) -> Sequence[Callback] | None:
+        """Take the ticket, call the function, and end the future; return the callbacks to be called.
+
+        Without the ticket, nothing happens: the call was cancelled, or timed out while it waited. None if the
+        future has ended before the call has: it timed out while it ran, and is counted as that.
+        """
         try:
             del self._ticket
         except AttributeError:
-            return False
+            return ()
         tally.started += 1
-        return True
-
-    def perform(self, tally: Tally, guard: Guard | None = None) -> Sequence[Callback] | None:
-        """Call the function, then `finish` with what it returned or raised, whatever that was."""
-        fn, args, kwargs, context = self._fn, self._args, self._kwargs, self._context
-        self._args = self._kwargs = self._context = None
+        fn, args, kwargs, context = self._fn, self._args, self._kwargs, self.context
+        self._args = self._kwargs = self.context = None
         if context is None:
-            context = Context()
+            context = inside()
         if guard is not None:
             fn = partial(guard.call, fn)
-        end = RETURNED
         try:
             value = context.run(fn, *args, **kwargs) if kwargs else context.run(fn, *args)
         except BaseException as error:  # noqa: BLE001 - the edge of a worker: also SystemExit ends only this task
             # Without this frame, which would keep the arguments, and this future in a circle, alive.
             trace = error.__traceback__
-            end, value = RAISED, error.with_traceback(trace and trace.tb_next)
-        return self.finish(end, value, tally)
-
-    def finish(self, end: End, value: object, tally: Tally) -> Sequence[Callback] | None:
-        """End the future as the one who took the ticket; return the callbacks to be called.
-
-        None if it has ended before: it timed out, and is counted as that.
-        """
-        run = tally.time(self.submitted_at, monotonic())
+            return self.finish(RAISED, error.with_traceback(trace and trace.tb_next), tally)
+        # What follows is `finish` for a call that returned, in one piece: it is a tenth of all that a task costs.
+        now = monotonic()
+        if now - tally.mark > QUICK or not tally.started & tally.mask:
+            tally.time(self, now)
+        tally.mark = now
         try:
             del self._open
         except AttributeError:
@@ -198,18 +168,44 @@ class Task(Future[Any]):
             return None
         # Count first, be idle first: who sees the end may look at the stats or submit again at once, and must
         # find the one right and this worker free, or the crew would hire one more than was asked for.
+        tally.done += 1
+        tally.idle = True
+        self._fn = None
+        self._value = value
+        self._end = RETURNED
+        attached = self._attached
+        return () if attached is None else attached.tell(self, RETURNED)
+
+    def finish(self, end: End, value: object, tally: Tally) -> Sequence[Callback] | None:
+        """End the future as the one who took the ticket; return the callbacks to be called.
+
+        None if it has ended before: it timed out, and is counted as that.
+        """
+        now = monotonic()
+        if now - tally.mark > QUICK or not tally.started & tally.mask:
+            tally.time(self, now)
+        tally.mark = now
+        if not self.seize_end():
+            self._fn = None
+            return None
         if end is RETURNED:
             tally.done += 1
-        elif isinstance(value, TaskCancelled | Interrupted) and getattr(self, "_asked", False):
+        elif isinstance(value, TaskCancelled | Interrupted) and (self.terms or PLAIN).asked:
             self._crew.books.stopped.add()
             end = CANCELLED
         else:
             tally.failed += 1
-        if run > tally.slow:
-            tally.note_slow(run, self.name)
-        self._fn = None
         tally.idle = True
+        self._fn = None
         return self._conclude(end, value)
+
+    def fail(self, error: BaseException, tally: Tally) -> Sequence[Callback]:
+        """End the future with an error instead of calling the function; return the callbacks to be called."""
+        if not (self.take_ticket() and self.seize_end()):
+            return ()
+        tally.started += 1
+        tally.failed += 1
+        return self.end_early(error)
 
     def end_early(self, error: BaseException) -> Sequence[Callback]:
         """End the future as the one who took the ticket and seized the end, of a call that never ran."""
@@ -223,8 +219,10 @@ class Task(Future[Any]):
 
     def withdraw(self) -> bool:
         """Take the call back before anybody runs it, as if it had never been submitted."""
+        if not self._take_ticket():  # first: a worker that has it is about to read the call
+            return False
         self._drop_call()
-        return self._take_ticket()
+        return True
 
     def drop(self, policy: str) -> TaskDropped:
         """Return the error for a call that is dropped."""
@@ -234,40 +232,88 @@ class Task(Future[Any]):
         """Return the error for a call that takes too long; only before its end, which lets go of the call."""
         return TaskTimeout(self.name, timeout, total)
 
-    # Its place in the tree of cancellation.
+    # Its terms, as if it always had some.
 
-    def stop(self) -> None:
-        """Cancel it, also when it is running, and all that it has submitted."""
-        if super().cancel():
-            return
-        self._asked = True
-        self.cancel_children()
-        self._crew.interrupt(self)
+    @property
+    def options(self) -> Options:
+        """What was asked for it."""
+        return (self.terms or PLAIN).options
+
+    @property
+    def deadline(self) -> Instant:
+        """When it must have ended, monotonic; infinite if there is no such time."""
+        return (self.terms or PLAIN).deadline
+
+    @property
+    def worker(self) -> Worker | None:
+        """Who runs it; None before, and if it has no terms."""
+        return (self.terms or PLAIN).worker
+
+    @property
+    def scope(self) -> Scope | None:
+        """By what it may be cancelled."""
+        return (self.terms or PLAIN).scope
+
+    @scope.setter
+    def scope(self, scope: Scope | None) -> None:
+        self.on_terms().scope = scope
+
+    def on_terms(self) -> Terms:
+        """Return its terms, made now if there were none."""
+        if self.terms is None:
+            with _AGREEING:
+                self.terms = self.terms or Terms()
+        return self.terms
+
+    # Its place in the tree of cancellation.
 
     @property
     def end(self) -> End | None:
         """How it ended, None if it has not."""
         return self._end
 
+    def stop(self) -> None:
+        """Cancel it, also when it is running, and all that it has submitted."""
+        if super().cancel():
+            return
+        self.ask()
+        self.cancel_children()
+        self._crew.interrupt(self)
+
+    def ask(self) -> None:
+        """Let it find out, when it looks, that it is to stop; and cancel what it submits from now on."""
+        terms = self.on_terms()
+        terms.asked = True  # then the look for its scope and its guard: whoever makes these does it the other way round
+        if terms.own_scope is not None:
+            terms.own_scope.seal()
+
     def cancel_children(self) -> None:
         """Cancel all that it has submitted."""
-        own_scope = getattr(self, "_own_scope", None)
+        own_scope = (self.terms or PLAIN).own_scope
         if own_scope is not None:
             own_scope.cancel()
 
+    def is_over(self) -> bool:
+        """Return whether its code has ended, so that what its thread submits now, in a callback, is not of this call.
+
+        One that was asked to stop, as all are that time out, may be running still.
+        """
+        return self._end is not None and not (self.terms or PLAIN).asked
+
     def scope_of_children(self) -> Scope:
         """Return the scope of what this running call submits. Only for the thread that runs it."""
-        scope: Scope | None = getattr(self, "_own_scope", None)
+        terms = self.on_terms()
+        scope = terms.own_scope
         if scope is None:
-            scope = self._own_scope = Scope(getattr(self, "scope", None))
+            scope = terms.own_scope = Scope(terms.scope)
             self.at_end(Task._dissolve)
-            if getattr(self, "_asked", False) or self._end is not None:  # it timed out, and goes on nevertheless
-                scope.cancel()
+            if terms.asked:  # it timed out, and goes on nevertheless
+                scope.seal()
         return scope
 
     def join(self, scope: Scope) -> bool:
         """Enter a scope, to leave it at the end; False if that scope is cancelled already. Only before it can run."""
-        self.at_end(leave)
+        self.at_end(scope.let_go)
         return scope.add(self)
 
     def at_end(self, hook: Callable[[Task], object]) -> None:
@@ -275,7 +321,9 @@ class Task(Future[Any]):
         (self._attached or self._attach()).hooks.append(hook)  # type: ignore[arg-type]  # it is called with this task
 
     def _dissolve(self) -> None:
-        self._own_scope.dissolve(getattr(self, "scope", None))
+        terms = self.on_terms()
+        if terms.own_scope is not None:
+            terms.own_scope.dissolve(self)
 
     def _count_cancel(self) -> None:
         self._crew.books.cancels.add()
@@ -285,7 +333,7 @@ class Task(Future[Any]):
         super()._end_as_cancelled()
 
     def _drop_call(self) -> None:
-        self._fn = self._args = self._kwargs = self._context = None
+        self._fn = self._args = self._kwargs = self.context = None
 
     # Waiting for it inside of its own pool.
 

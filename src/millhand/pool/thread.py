@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context
 from functools import partial
 from itertools import count
 from types import TracebackType
@@ -12,7 +13,7 @@ from typing import Any, Literal, cast
 from millhand.core.clock import Seconds
 from millhand.policy.rank import DEFAULT_AGEING
 from millhand.pool.crew import Crew
-from millhand.pool.options import Settings, WhenFull
+from millhand.pool.options import NO_OPTIONS, Settings, WhenFull
 from millhand.pool.order import OrderName
 from millhand.pool.pool import Pool
 
@@ -81,7 +82,9 @@ class ThreadPool(Pool, ThreadPoolExecutor):
         initialize = partial(initializer, *initargs) if initializer else None
         self._crew: Crew = Crew(self, self._max_workers, name, settings, initialize)
         if not copy_context:
-            self._copy_context = _no_context
+            self._copy_context = Context
+        if total_timeout is not None:
+            self._options = NO_OPTIONS
         # Programs look at these two, as len(pool._threads) or pool._work_queue.qsize(): they show the real ones.
         self._threads = self._crew.threads
         self._work_queue = cast("Any", self._crew.items)
@@ -141,7 +144,3 @@ class ThreadPool(Pool, ThreadPoolExecutor):
         if not self._crew.join(GRACE):
             self._crew.abandon()
         return False
-
-
-def _no_context() -> None:
-    return None
