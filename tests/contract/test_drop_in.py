@@ -9,6 +9,7 @@ import operator
 import pickle
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import (
     ALL_COMPLETED,
@@ -70,6 +71,11 @@ def hold() -> Iterator[Callable[[Executor], Gate]]:
     yield hold_one
     for gate in gates:
         gate.open()
+
+
+def soon(*actions: Callable[[], object]) -> None:
+    """Do it when the test most likely waits for it, so that it is woken; if it does not yet, it holds all the same."""
+    threading.Timer(0.02, lambda: [action() for action in actions]).start()
 
 
 def boom() -> None:
@@ -295,7 +301,7 @@ def test_waiting_for_all_of_both_kinds(two: Any, hold: Any) -> None:
     gates = [hold(pool) for pool in two]
     futures = [gate.future for gate in gates] + [pool.submit(fn) for pool in two for fn in (int, boom)]
 
-    threading.Thread(target=lambda: [gate.open() for gate in gates]).start()
+    soon(*(gate.open for gate in gates))
     done, not_done = wait([*futures, *futures], 5, ALL_COMPLETED)
 
     assert (done, not_done) == (set(futures), set())
@@ -304,10 +310,12 @@ def test_waiting_for_all_of_both_kinds(two: Any, hold: Any) -> None:
 def test_waiting_for_the_first_of_both_kinds(two: Any, hold: Any) -> None:
     slow, quick = (hold(pool) for pool in two)
 
-    threading.Thread(target=quick.open).start()
+    soon(quick.open)
+    began = time.monotonic()
     done, not_done = wait([slow.future, quick.future], 5, FIRST_COMPLETED)
 
     assert (done, not_done) == ({quick.future}, {slow.future})
+    assert time.monotonic() - began < 4  # by the first end, not by the end of the wait
 
 
 def test_waiting_for_the_first_error_of_both_kinds(two: Any, hold: Any) -> None:
@@ -318,11 +326,13 @@ def test_waiting_for_the_first_error_of_both_kinds(two: Any, hold: Any) -> None:
         boom()
 
     fine, failing = two[0].submit(int), two[1].submit(fail)
-    threading.Thread(target=told.set).start()
+    soon(told.set)
+    began = time.monotonic()
     done, not_done = wait([held.future, fine, failing], 5, FIRST_EXCEPTION)
 
     assert failing in done
     assert held.future in not_done
+    assert time.monotonic() - began < 4  # by the error, not by the end of the wait
 
 
 @pytest.mark.parametrize("mode", [ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION])
@@ -337,12 +347,11 @@ def test_a_cancel_counts_as_an_end_for_those_who_wait(two: Any, hold: Any) -> No
     gates = [hold(pool) for pool in (*two, *two)]
     waiting = [pool.submit(int) for pool in two]
 
-    assert all(future.cancel() for future in waiting)
-    for gate in gates:
-        gate.open()
+    soon(*(future.cancel for future in waiting), *(gate.open for gate in gates))
     done, not_done = wait(waiting, 5)
 
     assert (done, not_done) == (set(waiting), set())
+    assert all(future.cancelled() for future in waiting)
 
 
 def test_as_completed_yields_both_kinds_in_the_order_in_which_they_end(two: Any, hold: Any) -> None:

@@ -25,15 +25,31 @@ from typing import Any
 import pytest
 
 from millhand import ThreadPool
+from millhand.pool.coroutine import CoroutinePool
 from tests.pool.gate import Gate
 
 POOLS = [ThreadPoolExecutor, ThreadPool]
+
+
+class OnCoroutines(CoroutinePool):
+    """Runs plain functions, each in a coroutine that waits for it, so that the same can be asked of it."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]  # for the test only
+        return super().submit(asyncio.to_thread, fn, *args, **kwargs)
+
+
 EXECUTORS: dict[str, Callable[[int], Executor]] = {
     "stdlib": ThreadPoolExecutor,
     "millhand": ThreadPool,
     "millhand-small-queue": lambda workers: ThreadPool(workers, queue_size=1_000),
+    "millhand-coroutines": OnCoroutines,
     "millhand-view": lambda workers: ThreadPool(workers).with_options(timeout=60, priority=1),
 }
+
+CALL_BACK_IN_A_WORKER = pytest.mark.parametrize(
+    "make", sorted(EXECUTORS.keys() - {"millhand-coroutines"}), indirect=True
+)
+"""Coroutines call back on their loop, which a callback must not block."""
 
 
 @pytest.fixture(params=EXECUTORS)
@@ -215,6 +231,7 @@ def test_wait_across_executors(make: Any) -> None:
     assert (len(done), not_done) == (60, set())
 
 
+@CALL_BACK_IN_A_WORKER
 def test_a_callback_gets_the_future_in_the_worker(make: Any) -> None:
     seen: list[Any] = []
     executor = make(1)
@@ -227,6 +244,7 @@ def test_a_callback_gets_the_future_in_the_worker(make: Any) -> None:
     assert seen == [(gate.future, worker)]
 
 
+@CALL_BACK_IN_A_WORKER
 def test_a_callback_that_blocks_holds_nobody_else_up(make: Any) -> None:
     """The worker looks free when its task ends; if it then waits in a callback, another must be hired."""
     executor = make(2)

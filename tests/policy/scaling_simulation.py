@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import random
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from heapq import heappop, heappush
-from itertools import count
+from itertools import count, pairwise
 
 from millhand.core import Seconds
 from millhand.policy.scaling import INTERVAL, Load, Scaling
@@ -72,7 +72,7 @@ class Plant:
 
     def run(self, until: Seconds, size: int) -> None:
         """Run with at most so many workers; those too many leave when their call ends."""
-        self.workers = min(self.workers, max(size, self.running))
+        self.workers = min(self.workers, max(size, self.running))  # the idle ones leave at once
         self._start_calls(size)
         while (event := min(self._next_arrival, self._next_answer(), self._next_end())) <= until:
             self._pass(event - self.time)
@@ -95,7 +95,9 @@ class Plant:
         return self._outside[0][0] if self._outside else math.inf
 
     def _next_end(self) -> Seconds:
-        return self.time + max(0.0, self._computing[0][0] - self._share) / self._speed() if self._computing else math.inf
+        if not self._computing:
+            return math.inf
+        return self.time + max(0.0, self._computing[0][0] - self._share) / self._speed()
 
     def _speed(self) -> float:
         wanting = len(self._computing) + self.work.neighbours
@@ -194,7 +196,6 @@ def fixed_rate(work: Work, size: int, seconds: Seconds = 10.0) -> float:
     return (plant.completed - before) / seconds
 
 
-def changes(looks: Sequence[Look]) -> list[tuple[Seconds, int, int]]:
-    """Return when the size changed, from what to what."""
-    pairs: Callable[[Look, Look], tuple[Seconds, int, int]] = lambda one, other: (other.time, one.size, other.size)
-    return [pairs(one, other) for one, other in zip(looks, looks[1:], strict=False) if one.size != other.size]
+def changes(looks: Sequence[Look]) -> list[Look]:
+    """Return the looks that changed the size."""
+    return [after for before, after in pairwise(looks) if after.size != before.size]

@@ -2,12 +2,16 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, wait
 from typing import Any
 
 import pytest
 
 from millhand import Future, PoolClosed, TaskTimeout, ThreadPool
+from millhand.pool.order import OrderName
+from tests.pool.gate import Gate
 
 SOON = 0.01
 
@@ -63,6 +67,131 @@ def test_higher_priorities_run_sooner() -> None:
         gate.set()
 
     assert order == ["urgent", "hasty", "first", "second", "third", "lazy"]
+
+
+def order_of(calls: Sequence[tuple[str, Mapping[str, Any]]], **settings: Any) -> str:
+    """Return in which order a worker runs calls that were submitted while it was busy."""
+    ran: list[str] = []
+    with ThreadPool(1, **settings) as pool:
+        gate = Gate(pool)
+        for name, options in calls:
+            pool.with_options(**options).submit(ran.append, name)
+        gate.open()
+    return "".join(ran)
+
+
+PLAIN = [(name, {}) for name in "abcd"]
+RANKED = [("a", {}), ("b", {"priority": 1}), ("c", {}), ("d", {"priority": 2}), ("e", {"priority": 1}), ("f", {})]
+KEYED = [("a", {"key": 1}), ("b", {"key": 1}), ("c", {"key": 1}), ("d", {"key": 2}), ("e", {}), ("f", {"key": 2})]
+
+
+@pytest.mark.parametrize(
+    ("order", "calls", "expected"),
+    [
+        ("fifo", PLAIN, "abcd"),
+        ("lifo", PLAIN, "dcba"),
+        ("fair", PLAIN, "abcd"),
+        ("fifo", RANKED, "dbeacf"),
+        ("lifo", RANKED, "debfca"),
+        ("fair", RANKED, "dbeacf"),
+        ("fifo", KEYED, "abcdef"),
+        ("lifo", KEYED, "fedcba"),
+        ("fair", KEYED, "adebfc"),
+    ],
+)
+def test_each_order_runs_calls_as_it_says(order: OrderName, calls: Any, expected: str) -> None:
+    assert order_of(calls, order=order) == expected
+
+
+def test_with_ageing_a_small_difference_of_priority_is_made_up_for_by_waiting() -> None:
+    def run(ageing: float | None) -> list[str]:
+        ran: list[str] = []
+        with ThreadPool(1, ageing=ageing) as pool:
+            gate = Gate(pool)
+            pool.with_options(priority=0).submit(ran.append, "patient")
+            time.sleep(0.01)  # what counts is time
+            pool.with_options(priority=1).submit(ran.append, "urgent")
+            gate.open()
+        return ran
+
+    assert run(0.001) == ["patient", "urgent"]
+    assert run(60) == ["urgent", "patient"]
+    assert run(None) == ["urgent", "patient"]
+
+
+@pytest.mark.parametrize("order", ["fifo", "fair"])
+def test_a_saturating_stream_of_higher_priorities_starves_nobody_beyond_the_bound(order: OrderName) -> None:
+    """Later work overtakes if it comes within (difference of priorities) x ageing, and not after that."""
+    ageing, high, low = 0.01, 4, -1
+    overtook: list[float] = []
+    over = threading.Event()
+    with ThreadPool(1, ageing=ageing, order=order) as pool:
+        stream = pool.with_options(priority=high)
+
+        def go_on(submitted_at: float) -> None:
+            overtook.append(submitted_at)
+            if not over.is_set():
+                stream.submit(go_on, time.monotonic())
+
+        gate = Gate(pool)
+        begin = time.monotonic()
+        starved: Any = pool.with_options(priority=low).submit(over.set)
+        for _ in range(3):
+            stream.submit(go_on, time.monotonic())
+        gate.open()
+
+        starved.result(5)
+        late = [at for at in overtook if at > starved.submitted_at + (high - low) * ageing]
+
+    assert late[3:] == []  # three are under way at any time, and may be taken just when it is its turn
+    assert len(overtook) > 20
+    assert time.monotonic() - begin < 5
+
+
+def test_a_priority_can_be_changed_while_a_call_waits() -> None:
+    ran: list[str] = []
+    with ThreadPool(1) as pool:
+        gate = Gate(pool)
+        futures: dict[str, Any] = {name: pool.submit(ran.append, name) for name in "abcd"}
+
+        assert futures["c"].set_priority(2)
+        assert futures["a"].set_priority(-1)
+        assert futures["c"].set_priority(1)
+        assert futures["d"].set_priority(1)
+        gate.open()
+
+    assert ran == ["c", "d", "b", "a"]
+
+
+def test_a_priority_of_a_call_that_runs_has_ended_or_is_cancelled_cannot_be_changed() -> None:
+    with ThreadPool(1) as pool:
+        running: Any = (gate := Gate(pool)).future
+        cancelled: Any = pool.submit(int)
+        cancelled.cancel()
+        waiting: Any = pool.submit(int)
+
+        changed = running.set_priority(1), cancelled.set_priority(1), waiting.set_priority(1)
+        gate.open()
+        waiting.result()
+
+        assert changed == (False, False, True)
+        assert not waiting.set_priority(1)
+        with pytest.raises(ValueError, match="priority must be a whole number"):
+            waiting.set_priority(1.5)
+
+
+def test_keys_take_turns_however_much_one_of_them_submits() -> None:
+    ran: list[str] = []
+    with ThreadPool(1, order="fair") as pool:
+        gate = Gate(pool)
+        for n in range(100):
+            pool.with_options(key="noisy").submit(ran.append, "noisy")
+            if n % 25 == 0:
+                pool.with_options(key=n).submit(ran.append, "quiet")
+        gate.open()
+
+    assert ran[:5].count("quiet") == 4
+    assert len(ran) == 104
 
 
 def test_a_call_that_ends_in_time_is_not_disturbed() -> None:

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from millhand.core.clock import Seconds
 from millhand.policy.rank import rank
-from millhand.pool.order import Entry, Fair, Lifo, Order, Ranked, make_order
+from millhand.pool.order import Fair, Lifo, Order, Ranked, make_order
 
 AGEINGS = (None, 10.0)
 priorities = st.integers(-3, 3)
@@ -26,8 +26,18 @@ every_order = pytest.mark.parametrize(
 NewOrder = Callable[[], Order]
 
 
+class Entry:
+    def __init__(self, task: Any, priority: int, ready_at: float, key: Hashable) -> None:
+        self.task, self.priority, self.ready_at, self.key = task, priority, ready_at, key
+        self.turn: Any = None
+
+    @property
+    def live(self) -> bool:
+        return self.turn is not None
+
+
 def entry(task: Any = None, priority: int = 0, ready_at: float = 0.0, *, key: Any = None) -> Entry:
-    return Entry(task, priority, ready_at, key=key)
+    return Entry(task, priority, ready_at, key)
 
 
 def fill(order: Order, entries: Iterable[Entry]) -> Order:

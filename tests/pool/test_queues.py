@@ -3,27 +3,28 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from millhand.pool.options import Options
 from millhand.pool.queues import TOKEN, Item, Line
-from millhand.pool.stats import Counter
 from millhand.pool.task import Task
 
-CANCELS = Counter()
 
-
-def task() -> Task:
-    return Task(int, (), {}, CANCELS)
+def task(priority: int = 0) -> Task:
+    """A task that belongs to nobody: a line looks only at its options and at the time of its submission."""
+    options = Options(priority=priority) if priority else None
+    return Task(int, (), {}, cast("Any", None), None, options)
 
 
 class Taker:
     """A line and the one worker that takes from it, in the test's own thread."""
 
-    def __init__(self, size: int | None) -> None:
+    def __init__(self, size: int | None, **settings: Any) -> None:
         self.taken = 0
-        self.line = Line(SimpleQueue[Item](), size, lambda: self.taken)
+        self.items: SimpleQueue[Item] = SimpleQueue()
+        self.line = Line(self.items, size, lambda: self.taken, **settings)
 
     def put(self, task: Task) -> Task:
         assert next(self.line.places, False) or self.line.issue_place()
@@ -31,14 +32,13 @@ class Taker:
         return task
 
     def take(self) -> Task | None:
-        item = self.line.take(block=False)
-        if item is None:
-            return None
-        item = self.line.best(item) if self.line.ranked else item
-        self.taken += 1
-        if self.line.bell:
-            self.line.ring()
-        return item
+        item = self.items.get_nowait()
+        task = self.line.best(item) if self.line.ordered else item
+        if task is not None:
+            self.taken += 1
+            if self.line.bell:
+                self.line.ring()
+        return task
 
 
 def waiter(line: Line, is_over: Callable[[], bool] = lambda: False) -> tuple[threading.Thread, list[Any]]:
@@ -131,21 +131,32 @@ def test_closing_sends_those_away_who_wait_for_a_place() -> None:
 def test_a_higher_priority_overtakes_and_equals_stay_in_order() -> None:
     taker = Taker(None)
     plain = [taker.put(task()) for _ in range(3)]
-    urgent, urgent_too, lazy, late = task(), task(), task(), task()
-    taker.line.put_ranked(urgent, 5)
-    taker.line.put_ranked(lazy, -5)
-    taker.line.put_ranked(urgent_too, 5)
-    taker.line.put_ranked(late, 0)
+    taker.line.keep_order()
+    urgent, lazy, urgent_too, late = (taker.put(task(priority)) for priority in (5, -5, 5, 0))
 
     assert [taker.take() for _ in range(7)] == [urgent, urgent_too, *plain, late, lazy]
 
 
-def test_a_plain_task_that_comes_out_after_the_switch_is_ranked_then() -> None:
-    """A submit may look at `ranked`, be put aside, and put its task only after the switch."""
+def test_a_priority_can_be_changed_only_while_the_task_waits() -> None:
     taker = Taker(None)
-    urgent, straggler = task(), task()
-    taker.line.put_ranked(urgent, 5)
-    assert taker.line.take(block=False) is TOKEN
+    first, second, third = (taker.put(task()) for _ in range(3))
+    taken = taker.take()
+
+    changed = [taker.line.reprioritise(each, 3) for each in (first, second, third)]
+    again = taker.line.reprioritise(second, -3)
+
+    assert taken is first
+    assert (changed, again) == ([False, True, True], True)
+    assert [taker.take(), taker.take()] == [third, second]
+    assert not taker.line.reprioritise(third, 9)
+
+
+def test_a_plain_task_that_comes_out_after_the_switch_is_ordered_then() -> None:
+    """A submit may look for `put`, be put aside, and put its task only after the switch."""
+    taker = Taker(None)
+    taker.line.keep_order()
+    urgent, straggler = taker.put(task(5)), task()
+    assert taker.items.get_nowait() is TOKEN
 
     first = taker.line.best(straggler)
     second = taker.line.best(TOKEN)
@@ -153,40 +164,52 @@ def test_a_plain_task_that_comes_out_after_the_switch_is_ranked_then() -> None:
     assert (first, second) == (urgent, straggler)
 
 
+def test_a_straggler_stands_in_the_order_when_somebody_is_dropped() -> None:
+    taker = Taker(None, ordered=True)
+    straggler, newcomer = task(), task()
+    taker.items.put(straggler)
+
+    assert taker.line.swap_lowest(newcomer) is newcomer
+    assert taker.take() is straggler
+
+
 def test_a_token_behind_the_wake_up_of_a_closing_line_is_not_forgotten() -> None:
     """A submit that raced with the close overtook a task, withdrew, and left it without a token before the None."""
     taker = Taker(None)
+    taker.line.keep_order()
     plain = taker.put(task())
     taker.line.close()
-    urgent = task()
-    taker.line.put_ranked(urgent, 1)
+    urgent = taker.put(task(1))
 
     assert [taker.take(), taker.take()] == [urgent, None]
-    assert taker.line.has_ranked()
+    assert taker.line.has_ordered()
     assert taker.take() is plain
-    assert not taker.line.has_ranked()
+    assert not taker.line.has_ordered()
 
 
 def test_two_first_priorities_at_once_leave_one_token_for_each_task() -> None:
     """Found by the stress test: a token that the switch took out of the queue went into the heap like a task."""
 
     class Interrupted(SimpleQueue[Item]):
-        """Lets another submit in between the two steps of the switch: that it is ranked, and that it is emptied."""
+        """Lets another submit in between the two steps of the switch: that it is ordered, and that it is emptied."""
 
         def get_nowait(self) -> Item:
             if others:
-                line.put_ranked(others.pop(), 1)
+                line.keep_order()
+                line.put(others.pop())
             return super().get_nowait()
 
-    other, plain, urgent = task(), task(), task()
+    other, plain, urgent = task(1), task(), task(2)
     others = [other]
-    line = Line(Interrupted(), None, lambda: 0)
+    items = Interrupted()
+    line = Line(items, None, lambda: 0)
     line.put(plain)
 
-    line.put_ranked(urgent, 2)
+    line.keep_order()
+    line.put(urgent)
 
-    assert [line.best(line.take(block=False)) for _ in range(3)] == [urgent, other, plain]
-    assert not line.has_ranked()
+    assert [line.best(items.get_nowait()) for _ in range(3)] == [urgent, other, plain]
+    assert not line.has_ordered()
 
 
 def test_nobody_may_leave_while_the_switch_holds_tasks_in_its_hands() -> None:
@@ -199,7 +222,7 @@ def test_nobody_may_leave_while_the_switch_holds_tasks_in_its_hands() -> None:
 
         def get_nowait(self) -> Item:
             if self.empty():
-                asking.append(threading.Thread(target=lambda: answers.append(line.has_ranked())))
+                asking.append(threading.Thread(target=lambda: answers.append(line.has_ordered())))
                 asking[-1].start()
                 asking[-1].join(0.02)
             return super().get_nowait()
@@ -207,30 +230,135 @@ def test_nobody_may_leave_while_the_switch_holds_tasks_in_its_hands() -> None:
     line = Line(Watched(), None, lambda: 0)
     line.put(task())
 
-    line.put_ranked(task(), 1)
+    line.keep_order()
     asking[0].join()
 
     assert answers == [True]
 
 
-def test_a_wake_up_passes_through_a_ranked_line() -> None:
+def test_the_switch_keeps_every_wake_up_behind_the_tasks() -> None:
+    """Found by reading: of several workers that were to be woken, one was."""
     taker = Taker(None)
-    taker.line.put_ranked(task(), 1)
+    taker.items.put(None)
+    plain = taker.put(task())
+    taker.items.put(None)
+
+    taker.line.keep_order()
+
+    assert [taker.take() for _ in range(3)] == [plain, None, None]
+
+
+def test_a_wake_up_passes_through_an_ordered_line() -> None:
+    taker = Taker(None, ordered=True)
+    taker.put(task(1))
 
     assert taker.line.best(None) is None
 
 
-@pytest.mark.parametrize("priority", [None, 1])
-def test_draining_takes_everything_out(priority: int | None) -> None:
-    taker = Taker(None)
-    tasks = {taker.put(task()) for _ in range(3)}
-    if priority is not None:
-        tasks.add(urgent := task())
-        taker.line.put_ranked(urgent, priority)
+@pytest.mark.parametrize("ordered", [False, True])
+def test_draining_takes_everything_out(ordered: bool) -> None:
+    taker = Taker(None, ordered=ordered)
+    tasks = {taker.put(task(priority)) for priority in range(3)}
     taker.line.close()
 
     assert set(taker.line.drain()) == tasks
     assert taker.line.drain() == []
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+def test_a_swap_puts_the_newcomer_in_the_place_of_another(ordered: bool) -> None:
+    taker = Taker(2, ordered=ordered)
+    oldest, second = taker.put(task()), taker.put(task())
+    newcomer, lowest = task(), task(-1)
+
+    assert taker.line.swap_oldest(newcomer) is oldest
+    assert taker.line.swap_lowest(lowest) is lowest
+    assert taker.line.waiting() == 2
+    assert [taker.take(), taker.take()] == [second, newcomer]
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+def test_wake_ups_go_behind_the_tasks_before_anybody_leaves(ordered: bool) -> None:
+    """Found by the state machine: several shrinks of a busy crew, then its end: all left at wake-ups before a task."""
+    taker = Taker(None, ordered=ordered)
+    taker.items.put(None)
+    tasks = [taker.put(task()) for _ in range(2)]
+    taker.line.close()
+    assert taker.take() is None
+
+    assert taker.line.regroup()
+    assert [taker.take() for _ in range(3)] == [*tasks, None]
+    assert not taker.line.regroup()
+
+
+def test_a_swap_finds_nothing_where_only_wake_ups_are() -> None:
+    taker = Taker(1, ordered=True)
+    taker.items.put(None)
+
+    assert taker.line.swap_oldest(task()) is None
+    assert taker.take() is None
+
+
+def test_what_is_given_back_waits_in_its_old_place() -> None:
+    taker = Taker(None)
+    straggler = taker.put(task())
+    assert taker.items.get_nowait() is straggler
+    taker.line.keep_order()
+    later, urgent = taker.put(task()), taker.put(task(1))
+    token = taker.items.get_nowait()
+
+    taker.line.give_back(straggler)
+    taker.line.give_back(token)
+
+    assert taker.line.reprioritise(later, -1)
+    assert [taker.take() for _ in range(3)] == [urgent, straggler, later]
+
+
+def test_a_new_size_holds_at_once_for_more_and_for_less() -> None:
+    taker = Taker(2)
+    taker.put(task())
+    taker.put(task())
+
+    taker.line.resize(3)
+    more = [taker.line.issue_place() for _ in range(2)]
+    taker.line.resize(1)
+    for _ in range(2):
+        taker.take()
+    less = taker.line.issue_place()
+
+    assert (more, less) == ([True, False], False)
+    assert taker.line.admitted() == 3
+
+
+def test_more_places_wake_all_who_wait_for_one() -> None:
+    """Found by reading: `resize` made places, and told nobody."""
+    taker = Taker(1)
+    taker.put(task())
+    waiters = [waiter(taker.line) for _ in range(2)]
+    while not taker.line.bell:
+        pass
+
+    taker.line.resize(3)
+    for thread, _ in waiters:
+        thread.join(5)
+
+    assert [answers for _, answers in waiters] == [[True], [True]]
+
+
+def test_who_asks_for_a_place_is_called_when_one_is_free_and_when_the_line_closes() -> None:
+    taker = Taker(1)
+    calls: list[str] = []
+    taker.line.ask_for_place(lambda: calls.append("at once"))
+    taker.put(task())
+
+    for name in ("ring", "close"):
+        taker.line.ask_for_place(lambda name=name: calls.append(name))  # type: ignore[misc]  # a default keeps the name
+    before = list(calls)
+    taker.take()
+    after = list(calls)
+    taker.line.close()
+
+    assert (before, after, calls) == (["at once"], ["at once", "ring"], ["at once", "ring", "close"])
 
 
 def test_waiting_that_is_interrupted_passes_the_ring_on() -> None:

@@ -4,45 +4,48 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 from millhand.core.clock import Seconds
 
 INTERVAL: Seconds = 0.1
-"""How often a pool should look; while it is idle at its smallest size, it need not."""
+"""How often a pool should look; it need not while it is idle at its smallest size."""
 
 SHORT: Seconds = 0.5
 LONG: Seconds = 1.0
-"""For how long a size is measured: short while climbing, long before anything else is decided."""
+"""For how long a size is measured: short while the size climbs, long before it turns back."""
 
-RESTF=3
-REGRET=0.9
-HALVE=1
-SLOW: Seconds = 3.0
 ENOUGH = 10
-"""How many calls must have ended before their rate is believed; and two for each worker, so that all took part."""
+"""How many calls must have ended before their rate is believed; and two of each worker, so that all took part."""
 
 AS_GOOD = 0.95
-"""A rate of this share of the best is as good: noise of ±10 % an interval leaves ±2 % of a long window."""
+"""A rate of this share of the best is as good: noise of ±10 % in each look leaves ±2 % of a long measurement."""
 
 TOO_BAD = 0.7
-"""A neighbour of so small a share of the best rate hides nothing better between the two."""
+"""A size with less than this share of the best rate hides nothing better between itself and the best."""
 
 OTHER = 1.5
-"""A rate that changes by this factor at the same size is that of another load."""
+OTHER_CPU = 0.3
+"""If the rate at one size changes by this factor, or CPU use by so many cores, the load is another one."""
 
-SPARE_CORES = 0.8
-"""Below this CPU use, neither the GIL nor the machine is what calls wait for."""
+SPARE = 0.8
+"""With fewer cores in use, it is neither the GIL nor the machine that calls wait for."""
 
 FINE = 1.25
-"""Where the CPU is scarce, neighbours are measured up to this ratio."""
+"""Where CPU is scarce, sizes are told apart up to this ratio."""
+
+SLOW: Seconds = 3.0
+"""If measuring a size takes as long, half the size is too dear a trial."""
 
 HEADROOM = 1.25
-"""How many workers are kept for each one that was busy; and how much more than that is called a surplus."""
+"""How many workers are kept for each that was needed."""
 
-FIRST_REST: Seconds = 20.0
-LAST_REST: Seconds = 300.0
-"""How long a size that was found is kept before it is doubted: longer each time that nothing has changed."""
+PATIENCE: Seconds = 10.0
+MOST_PATIENCE: Seconds = 300.0
+"""A size that was found is doubted when it was measured for twice as long as the last time; under a new load, for
+twice the first of these."""
+
+UNKNOWN = ((0.0, math.inf),)
+"""What was needed of a size that nobody has seen at work: perhaps more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,29 +55,34 @@ class Load:
     interval: Seconds
     """How long ago that was."""
     workers: int
-    """Threads that count against the size (not those that are written off or hired as compensation), now."""
+    """Threads that count against the size (not those written off or hired to compensate), now."""
     waiting: int
     """Calls that a free worker could start, now: in the queue, or held up at its door."""
     completed: int
-    """Calls that ended, however they did."""
+    """Calls that ended, no matter how."""
     busy: Seconds
-    """Time inside calls, summed over workers; the number of busy workers now, times `interval`, will do."""
+    """Time spent inside calls, summed over the workers; how many are inside one now, times `interval`, will do."""
     cpu: Seconds
-    """CPU time of the whole process, so also of what is not the pool's."""
+    """CPU time that the workers used, if that can be told; or else the whole process."""
+
+    @property
+    def needed(self) -> float:
+        """How many workers would have been enough."""
+        return self.busy / self.interval if self.interval > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """This is what was measured at one size while there was always a call waiting."""
+    """This is what was measured at one size while calls waited all the time."""
 
     size: int
     seconds: Seconds = 0.0
     completed: int = 0
     cpu: Seconds = 0.0
 
-    def __add__(self, more: Sample | Load) -> Sample:
-        seconds = more.interval if isinstance(more, Load) else more.seconds
-        return Sample(self.size, self.seconds + seconds, self.completed + more.completed, self.cpu + more.cpu)
+    def plus(self, seconds: Seconds, completed: int, cpu: Seconds) -> Sample:
+        """Measure for longer."""
+        return Sample(self.size, self.seconds + seconds, self.completed + completed, self.cpu + cpu)
 
     @property
     def rate(self) -> float:
@@ -88,37 +96,46 @@ class Sample:
 
     @property
     def has_spare_cpu(self) -> bool:
-        """Whether calls wait for something else than the CPU or the GIL."""
-        return self.cores < SPARE_CORES
+        """Whether calls wait for something else than the GIL or the machine."""
+        return self.cores < SPARE
+
+    @property
+    def twice(self) -> int:
+        """Twice the size; less if that many would want more than one core."""
+        return math.ceil(self.size / max(0.5, self.cores))
 
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """This finds the fewest workers that do (nearly) as many calls per second as any number between two bounds.
+    """This finds the fewest workers that do nearly as many calls per second as any number between two bounds.
 
     Hill climbing on throughput, after the .NET thread pool (Hellerstein, Morrison, Eilebrecht: "Applying Control
-    Theory in the Real World: Experience With Building a Controller for the .NET Thread Pool", 2010), begun with
-    the doubling of TCP's slow start (RFC 5681). Not with .NET's steady wave, which Python's few, noisy samples
-    drown: each size is measured once, and what is known lies in a table that is thrown away when the same size
-    no longer gives the same rate.
+    Theory in the Real World: Experience With Building a Controller for the .NET Thread Pool", 2010), begun with the
+    doubling of TCP's slow start (RFC 5681). Not with .NET's steady wave, which would never come to rest: each size
+    is measured once. When the same size gives another rate, or takes another share of the CPU, what was measured
+    is forgotten, and the search begins again at half the size.
 
-    As long as calls wait, the size doubles while that brings more calls per second, or while too few calls end to
-    tell and the CPU has room. Where the CPU has none (for pure Python that is one core), more workers may bring
-    less: smaller and larger sizes are tried, then those between. With nothing left to try the size rests.
-    As long as none wait, the size only shrinks, to what was needed in the last `idle_timeout`.
+    While calls wait, the size doubles as long as that brings more calls per second, or as too few of them end to
+    tell and there is CPU to spare. Where there is none (one core, for pure Python), more workers may do less:
+    smaller and larger sizes are tried, then those between. When none is left to try, the size rests.
+    When it has been more than enough for `idle_timeout`, it shrinks to what was needed.
 
-    Only what throughput tells makes a pool smaller while calls wait; CPU use only says where to look first. So
-    another thread that burns the CPU costs a pool a trial, not its workers.
+    CPU use only tells where to look first; it is throughput that decides. So a neighbour that burns the CPU costs
+    a pool trials, not workers.
 
-    Promised: the size lies between the bounds, at most doubles what was the largest so far, and shrinks only
-    after a second at a size. Not promised: the best of several hills, nor anything about calls that take minutes
-    of CPU, of which too few end to learn from.
+    Promised: a size is between the bounds, at most twice the largest so far, and left for a smaller one after a
+    second at the earliest. Not promised: the highest of several hills, nor to learn fast from calls of which only
+    a few a second end.
 
     Args:
-        low: the smallest size; also the first.
+        low: the smallest size, and the first one.
         high: the largest size.
         idle_timeout: for how long fewer workers must have been enough before the size shrinks.
-        size: how many workers the pool may have now. The other fields are what the last loads have taught.
+        size: how many workers the pool may have now. It and all below it are what `after` carries on.
+        measured: each size that was tried under this load, in order.
+        now: what is being measured; None: nothing yet, since calls did not wait or the crew has another size.
+        patience: for how long a size that was found must have been measured until it is doubted.
+        needs: (age, workers needed) of each look of the last `idle_timeout` that needed more than all after it.
     """
 
     low: int
@@ -127,10 +144,8 @@ class Scaling:
     size: int = 0
     measured: tuple[Sample, ...] = ()
     now: Sample | None = None
-    rest: Seconds = 0.0
-    next_rest: Seconds = FIRST_REST
-    surplus: Seconds = 0.0
-    needed: float = 0.0
+    patience: Seconds = PATIENCE
+    needs: tuple[tuple[Seconds, float], ...] = UNKNOWN
 
     def __post_init__(self) -> None:
         if not (1 <= self.low <= self.high and self.idle_timeout > 0):  # so that NaN is refused too
@@ -142,94 +157,106 @@ class Scaling:
 
     def after(self, load: Load) -> Scaling:
         """Return what follows from one more look; its `size` is how many workers the pool may have from now on."""
-        noted = self._note_need(load)
-        if noted.surplus >= self.idle_timeout:
-            return self._begin_at(math.ceil(noted.needed * HEADROOM))
+        needs = self._needs_with(load)
+        enough = self._enough(needs)
+        if self.size > (enough if enough == self.low else enough * HEADROOM):
+            return self._shrink(enough, needs)
+        next_one = self._learn(load)
+        return replace(next_one, needs=needs if next_one.size == self.size else UNKNOWN)
+
+    # While fewer would do.
+
+    def _needs_with(self, load: Load) -> tuple[tuple[Seconds, float], ...]:
+        need = load.needed if load.waiting < self.size else self.size
+        aged = ((age + load.interval, needed) for age, needed in self.needs)
+        return (*((age, more) for age, more in aged if age < self.idle_timeout and more > need), (0.0, need))
+
+    def _enough(self, needs: tuple[tuple[Seconds, float], ...]) -> int:
+        """Return how many workers would have been enough all the time, with some to spare."""
+        _, most = needs[0]
+        return max(self.low, math.ceil(HEADROOM * min(most, self.high)))
+
+    def _shrink(self, size: int, needs: tuple[tuple[Seconds, float], ...]) -> Scaling:
+        # What was needed just before the surplus began is forgotten next: in one step, a second later.
+        hold = max(0.0, self.idle_timeout - LONG)
+        return replace(self._begin_at(size), needs=((hold, math.inf), *(pair for pair in needs if pair[0] < hold)))
+
+    # While calls wait.
+
+    def _learn(self, load: Load) -> Scaling:
         if not load.waiting or load.workers != self.size:  # nothing to learn; or still hiring, or still leaving
-            return replace(noted, now=None)
-        if self.now is None:  # calls that began before, and workers that have left, count in this look
-            return replace(noted, now=Sample(self.size))
-        return noted._judge(self.now + load, load)
-
-    def _note_need(self, load: Load) -> Scaling:
-        """Let time pass, and keep the most that was needed since there is a surplus."""
-        rest = max(0.0, self.rest - load.interval)
-        need = load.busy / load.interval if load.interval else 0.0
-        if load.waiting or need * HEADROOM > self.size / HEADROOM:
-            return replace(self, rest=rest, surplus=0.0, needed=0.0)
-        return replace(self, rest=rest, surplus=self.surplus + load.interval, needed=max(self.needed, need))
-
-    def _begin_at(self, size: int, *, next_rest: Seconds = FIRST_REST) -> Scaling:
-        """Forget what was measured."""
-        return Scaling(self.low, self.high, self.idle_timeout, size, next_rest=next_rest)
+            return replace(self, now=None)
+        if self.now is None:  # this look has also seen calls end of workers that have left, or of idle times
+            return replace(self, now=Sample(self.size))
+        now = self.now.plus(load.interval, load.completed, load.cpu)
+        return self._judge(now, load) if now.seconds >= SHORT else replace(self, now=now)
 
     def _judge(self, now: Sample, load: Load) -> Scaling:
         known = next((sample for sample in self.measured if sample.size == self.size), None)
-        if now.seconds < SHORT:
-            return replace(self, now=now)
         if known is not None:
-            return self._doubt(now, known, load)
-        is_climbing = all(sample.size < self.size for sample in self.measured)
-        if not _is_enough(now, now.completed) and now.has_spare_cpu and is_climbing:
-            return self._move(_more(now))  # calls of a second must not wait for thirty of them to end
+            return self._doubt(now, known) if now.seconds >= LONG else replace(self, now=now)
+        climbs = all(sample.size < self.size for sample in self.measured)
+        if climbs and self.size < self.high and now.has_spare_cpu and not _is_enough(now, now.completed):
+            return self._try(now.twice)  # calls of a second must not wait until enough of them have ended
         expected = max((sample.rate for sample in self.measured), default=0.0) * now.seconds
         if not _is_enough(now, max(now.completed, expected)) or not _ends_well(now, load):
             return replace(self, now=now)
-        found = self._explore(now)
-        can_wait = found.size < self.size or not is_climbing
-        return replace(self, now=now) if can_wait and now.seconds < LONG else found
+        next_one = self._explore(now)
+        is_due = now.seconds >= LONG or (climbs and now.has_spare_cpu and next_one.size >= self.size)
+        return next_one if is_due else replace(self, now=now)
 
-    def _move(self, size: int) -> Scaling:
-        return replace(self, size=size, now=None)
-
-    # At rest.
-
-    def _doubt(self, now: Sample, known: Sample, load: Load) -> Scaling:
-        """Begin again if this is another load than the one that was measured, or after a long rest."""
+    def _doubt(self, now: Sample, known: Sample) -> Scaling:
+        """Begin anew if this is not the load that was measured, or if that was long ago."""
         expected = known.rate * now.seconds
-        if abs(now.cores - known.cores) > 0.3 * max(1.0, known.cores):
-            return self._begin_with(now)
-        if not _is_enough(now, max(now.completed, expected) / RESTF) or not _ends_well(now, load):
+        # Three times as many calls as elsewhere: a false alarm costs a search.
+        is_enough = _is_enough(now, max(now.completed, expected) / 3)
+        is_other_rate = is_enough and not expected / OTHER < now.completed < expected * OTHER
+        if is_other_rate or abs(now.cores - known.cores) > OTHER_CPU * max(1.0, known.cores):
+            # At half the size, unseen: this may be a load under which so many do the more harm the longer they stay.
+            return self._begin_at(self.size // 2)
+        if not is_enough:
             return replace(self, now=now)
-        if not expected / OTHER < now.completed < expected * OTHER:
-            return self._begin_with(now)
-        if not self.rest:
-            return self._begin_at(_best(self.measured).size, next_rest=self.next_rest)
-        measured = tuple(sample + now if sample is known else sample for sample in self.measured)
-        if (known + now).rate < REGRET * max(sample.rate for sample in self.measured):
-            return self._begin_with(now)
+        more = known.plus(now.seconds, now.completed, now.cpu)
+        if more.seconds > self.patience:
+            return replace(self._begin_at(_best(self.measured).size), patience=self.patience)
+        measured = tuple(more if sample is known else sample for sample in self.measured)
         return replace(self, measured=measured, now=Sample(self.size))
 
-    def _begin_with(self, now: Sample) -> Scaling:
-        return self._begin_at(self.size if now.has_spare_cpu or not HALVE else self.size // 2)
+    @property
+    def _is_new(self) -> bool:
+        """Whether no size was found for this load so far."""
+        return self.patience == PATIENCE
 
-    # On the way.
+    def _begin_at(self, size: int) -> Scaling:
+        return replace(self._try(size), measured=(), patience=PATIENCE)
+
+    def _try(self, size: int) -> Scaling:
+        return replace(self, size=size, now=None)
 
     def _explore(self, now: Sample) -> Scaling:
         """Go to the next size that is worth a trial; or to the one that was found, and rest."""
         measured = tuple(sorted((*self.measured, now), key=lambda sample: sample.size))
-        size, rest, next_rest = self._untried(now, measured), 0.0, self.next_rest
-        if size is None:
-            size, rest, next_rest = _found(measured), self.next_rest, min(LAST_REST, 2 * self.next_rest)
-        return replace(self._move(size), measured=measured, rest=rest, next_rest=next_rest)
+        sizes = (max(self.low, min(self.high, size)) for size in self._candidates(measured, now))
+        for size in sizes:
+            if all(size != sample.size for sample in measured):
+                return replace(self._try(size), measured=measured)
+        patience = min(MOST_PATIENCE, 2 * self.patience)
+        return replace(self._try(_found(measured)), measured=measured, patience=patience)
 
-    def _untried(self, now: Sample, measured: tuple[Sample, ...]) -> int | None:
+    def _candidates(self, measured: tuple[Sample, ...], now: Sample) -> list[int]:
         best = _best(measured)
-        up = next((sample for sample in measured if sample.size > best.size), None)
         down = next((sample for sample in reversed(measured) if sample.size < best.size), None)
-        step = 2.0 if self.next_rest == FIRST_REST else FINE
+        up = next((sample for sample in measured if sample.size > best.size), None)
         hurts = up is not None and up.rate < best.rate * AS_GOOD
-        tries: list[int] = []
+        step = 2.0 if self._is_new else FINE  # what was found once is looked for nearby
+        sizes = []
         if down is None and (hurts or not best.has_spare_cpu):
-            tries.append(int(best.size / (step if now.seconds < SLOW else FINE)))
+            sizes.append(int(best.size / (step if now.seconds < SLOW else FINE)))
         if up is None:
-            tries.append(_more(best) if best.has_spare_cpu else math.ceil(best.size * step))
+            sizes.append(best.twice if best.has_spare_cpu else math.ceil(best.size * step))
         near = [up] if up is not None and (hurts or not up.has_spare_cpu) else []
         near += [down] if down is not None and not best.has_spare_cpu else []
-        near.sort(key=lambda sample: -sample.rate)
-        tries += [_between(best, sample) for sample in near if sample.rate > best.rate * TOO_BAD]
-        bounded = (max(self.low, min(self.high, size)) for size in tries)
-        return next((size for size in bounded if all(size != sample.size for sample in measured)), None)
+        return sizes + [_between(best, sample) for sample in near if sample.rate > best.rate * TOO_BAD]
 
 
 def _is_enough(sample: Sample, ended: float) -> bool:
@@ -237,25 +264,11 @@ def _is_enough(sample: Sample, ended: float) -> bool:
 
 
 def _ends_well(sample: Sample, load: Load) -> bool:
-    """Whether the last look saw calls end as often as the others, or more.
+    """Whether the last look saw (nearly) as many calls end as the others, or more.
 
-    Calls that began together end together; measuring up to just before they do would miss a whole generation.
+    Calls that began together end together; to stop just before they do would miss a whole generation.
     """
     return load.completed * sample.seconds >= 0.9 * sample.completed * load.interval
-
-
-def _more(sample: Sample) -> int:
-    """Return twice the size, or less where that would take more than one core."""
-    return math.ceil(sample.size / max(0.5, sample.cores))
-
-
-def _between(one: Sample, other: Sample) -> int:
-    small, large = sorted((one, other), key=lambda sample: sample.size)
-    if large.size <= FINE * small.size:
-        return small.size
-    is_knee_between = small.has_spare_cpu and not large.has_spare_cpu
-    middle = _more(small) if is_knee_between else (small.size + large.size) // 2
-    return min(middle, large.size - 1)
 
 
 def _best(measured: tuple[Sample, ...]) -> Sample:
@@ -264,14 +277,20 @@ def _best(measured: tuple[Sample, ...]) -> Sample:
     return next(sample for sample in measured if sample.rate >= top * AS_GOOD)
 
 
-def _found(measured: tuple[Sample, ...]) -> int:
-    """Return the best size; where the CPU has room, the next one if that is as good.
+def _between(one: Sample, other: Sample) -> int:
+    """Return the size between two where the best is to be expected; one of the two if they are close."""
+    small, large = sorted((one, other), key=lambda sample: sample.size)
+    if large.size <= FINE * small.size:
+        return small.size
+    return (small.size + large.size) // 2
 
-    Workers that wait cost nothing there, and they are the first to gain when whatever holds them up gets faster,
+
+def _found(measured: tuple[Sample, ...]) -> int:
+    """Return the best size; with CPU to spare, the next one if that is as good.
+
+    Workers that only wait harm nobody there, and they are the first to gain when what they wait for gets faster,
     which shows as another load.
     """
     best = _best(measured)
-    for one, other in pairwise(measured):
-        if one is best and best.has_spare_cpu and other.rate >= best.rate * AS_GOOD:
-            return other.size
-    return best.size
+    up = next((sample for sample in measured if sample.size > best.size), best)
+    return up.size if best.has_spare_cpu and up.rate >= best.rate * AS_GOOD else best.size

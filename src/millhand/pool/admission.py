@@ -18,18 +18,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 
 from millhand.core.clock import Instant, Seconds
 from millhand.core.errors import PoolClosed, QueueFull
+from millhand.core.events import TaskDiscarded
 from millhand.pool import interpreter_exit
 from millhand.pool.current import here, shield
 from millhand.pool.future import End, running_loop
+from millhand.pool.guests import Guests
 from millhand.pool.interpreter_exit import HOOK
+from millhand.pool.listeners import Listener, Listeners
 from millhand.pool.options import Settings
 from millhand.pool.queues import Line
 from millhand.pool.scope import leave
-from millhand.pool.stats import Books, PoolStats
+from millhand.pool.stats import Books, PoolStats, Tally
 from millhand.pool.task import Task, call_back, monotonic
 from millhand.pool.terms import FOREVER
 from millhand.pool.timers import Timers
@@ -38,7 +42,7 @@ from millhand.pool.worker import Worker
 MOMENT: Seconds = 0.001
 
 CLOSED = partial(PoolClosed, "this pool was shut down; submit before that")
-EXIT = partial(PoolClosed, "the interpreter is about to exit")
+EXIT = interpreter_exit.refusal
 
 
 class Admission(ABC):
@@ -53,12 +57,14 @@ class Admission(ABC):
     def __init__(self, line: Line, timers: Timers, settings: Settings) -> None:
         self.line, self.timers = line, timers
         self.books = Books()
+        self.listeners = Listeners()
         self.refusal: Callable[[], Exception] | None = None
         self._when_full, self._submit_timeout = settings.when_full, settings.submit_timeout
         self._keeps_none = settings.queue_size == 0
         """Whatever has no worker at once goes: nothing waits that could be dropped for it."""
         total_timeout = settings.total_timeout
-        self._deadline: Instant = FOREVER if total_timeout is None else monotonic() + total_timeout
+        self.deadline: Instant = FOREVER if total_timeout is None else monotonic() + total_timeout
+        self.guests = Guests()
         self._short = True
         """Whether a submit must see to it that somebody takes the task."""
 
@@ -85,12 +91,24 @@ class Admission(ABC):
     def interrupt(self, task: Task) -> None:
         """Do what can be done to make a running task notice that it was asked to stop."""
 
+    def listen(self, listener: Listener) -> None:
+        """Tell a listener what happens from now on."""
+        self.listeners.add(listener)
+
     @abstractmethod
     def stats(self) -> PoolStats:
         """Return one look at everything that was counted."""
 
     def wait_inside(self, worker: Worker, task: Task, timeout: Seconds | None) -> End:
         """Wait for a task in a worker that the task may need."""
+        raise NotImplementedError
+
+    def admits(self, worker: Worker) -> bool:
+        """Return whether a worker may run a task of this crew now that it would otherwise wait for."""
+        return True
+
+    def counted_beside(self) -> AbstractContextManager[Tally]:
+        """Count what is done outside of a worker's loop."""
         raise NotImplementedError
 
     def expect_wait(self, worker: Worker) -> None:
@@ -118,7 +136,7 @@ class Admission(ABC):
         """
         if self.refusal is not None:
             self._refuse(task, self.refusal())
-        if task.terms is not None or (task.context is not None and here.worker is not None):
+        if (task.terms is not None or task.context is not None) and not self._is_lean(task):
             self._submit_on_terms(task)
             return
         line = self.line
@@ -147,21 +165,9 @@ class Admission(ABC):
             if not self._find_place(task):
                 return True
         line.put(task)
-        self._follow_up(task)
+        if self._short or self.refusal is not None or task.terms is not None or HOOK._shutdown:  # noqa: SLF001 - as in submit
+            self._follow_up(task)
         return True
-
-    def patience(self, task: Task) -> Seconds | None:
-        """Return how long a prepared task may wait for a place; None: as long as it takes."""
-        timeout = task.options.submit_timeout or self._submit_timeout
-        left = min(task.deadline - monotonic(), FOREVER if timeout is None else timeout)
-        return None if left == FOREVER else max(0.0, left)
-
-    def give_up(self, task: Task) -> None:
-        """End a task that has waited for a place, elsewhere, as long as it may. Raises QueueFull if it may live on."""
-        if task.deadline > monotonic():
-            self._refuse(task, self._full("none came free in time; raise submit_timeout"))
-        self.books.without_place.add()
-        self._time_out(task)
 
     def reprioritise(self, task: Task, priority: int) -> bool:
         """Give a waiting task another priority; False if it does not wait."""
@@ -178,13 +184,28 @@ class Admission(ABC):
         """Cancel all that waits."""
         for task in self.line.drain():
             task.cancel()
+        for guest in self.guests:
+            guest.cancel_waiting()
 
     # Before the put, and after it.
 
     def prepare(self, task: Task) -> None:
         """Agree on a task's terms, if it needs any."""
-        if task.terms is not None or (task.context is not None and here.worker is not None):
+        if not self._is_lean(task):
             self._prepare(task)
+
+    def _is_lean(self, task: Task) -> bool:
+        """Return whether there is nothing to note of a task: no deadline, and nothing that it is cancelled with."""
+        terms = task.terms
+        if here.worker is not None or self.deadline < FOREVER or not (terms is None or terms.lean):
+            return False
+        if terms is not None:
+            if terms.options.priority and not self.line.ordered:
+                self.line.keep_order()
+            if terms.options.timeout is not None:
+                with suppress(RuntimeError):  # then its worker tries again, and fails the call
+                    self.timers.start()  # now, since from 3.12 on no thread can be started while the program ends
+        return True
 
     def _submit_on_terms(self, task: Task) -> None:
         with shield():
@@ -210,7 +231,7 @@ class Admission(ABC):
         total = options.total_timeout
         terms.deadline = min(
             terms.deadline,  # a group's calls have its deadline, and its scope, already
-            self._deadline,
+            self.deadline,
             FOREVER if total is None else task.submitted_at + total,
             FOREVER if parent is None else parent.deadline,
             FOREVER if worker is None else min((due for due, _ in worker.limits), default=FOREVER),
@@ -230,7 +251,7 @@ class Admission(ABC):
         terms = task.terms
         if terms is not None and terms.deadline < FOREVER and not task.done():
             try:
-                terms.alarm = self.timers.at(terms.deadline, partial(self._time_out, task))
+                task.on_terms().alarm = self.timers.at(terms.deadline, partial(self._time_out, task))
                 if task.done():  # maybe just before it had an alarm to call off
                     self._call_off(task)
             except RuntimeError as error:  # no thread can be started; a call that runs already goes on without a limit
@@ -259,8 +280,8 @@ class Admission(ABC):
         if not task.take_ticket():
             self.stop_running(task, error)
         elif task.seize_end():
-            self.books.expired.add()
-            call_back(task, task.end_early(error))
+            task.books.expired.add()
+            self._discard(task, error, "timed out")
 
     # Without a place.
 
@@ -318,8 +339,14 @@ class Admission(ABC):
 
     def _drop(self, task: Task, policy: str) -> None:
         if task.take_ticket() and task.seize_end():
-            self.books.dropped.add()
-            call_back(task, task.end_early(task.drop(policy)))
+            task.books.dropped.add()
+            self._discard(task, task.drop(policy), "dropped")
+
+    def _discard(self, task: Task, error: BaseException, reason: str) -> None:
+        name = task.name
+        call_back(task, task.end_early(error))
+        if self.listeners and task.counted:
+            self.listeners.tell(TaskDiscarded(name, reason))
 
     def _refuse_loop(self, task: Task) -> None:
         if running_loop() is not None:
@@ -339,12 +366,14 @@ class Admission(ABC):
         """Take a task back and raise, unless somebody else has taken it."""
         if task.withdraw():
             leave(task)
-            self.books.refused.add()
+            task.books.refused.add()
             raise error()
 
     def fail_waiting(self, error: Callable[[], Exception]) -> None:
         """End all that waits with an error."""
         for task in self.line.drain():
             if task.take_ticket() and task.seize_end():
-                self.books.failed_waiting.add()
-                call_back(task, task.end_early(error()))
+                task.books.failed_waiting.add()
+                self._discard(task, error(), "failed")
+        for guest in self.guests:
+            guest.fail_waiting(error)

@@ -26,7 +26,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, ClassVar
+from typing import ClassVar, cast
 
 from millhand.core.clock import Seconds
 from millhand.core.errors import TaskDropped
@@ -80,12 +80,20 @@ class Sender(ABC):
     def fail_waiting(self, error: Callable[[], Exception]) -> None:
         """End all that waits with an error."""
 
-    def lend(self) -> None:
+    @abstractmethod
+    def backlog(self) -> int:
+        """Return for how many more workers there is something to do."""
+
+    def fit(self) -> None:  # noqa: B027 - a sub-pool has a size of its own
+        """Called when the crew's size has changed."""
+
+    def lend(self) -> None:  # noqa: B027 - a map lends nothing
         """Called when a worker of the crew begins to wait for another call of it."""
 
     def send_carrier(self) -> None:
         """Send one more, if there may be one more. Raises what the crew refuses work with if none is under way."""
         with self._sending:
+            self.check_open()
             if not self.has_room():
                 return
             carrier = self.make_carrier()
@@ -93,9 +101,18 @@ class Sender(ABC):
         try:
             self._put(carrier)
         except RuntimeError:
-            self.carriers.discard(carrier)
+            self.strike_off(carrier)
             if not self.carriers:
                 raise
+
+    def send_carriers(self) -> None:
+        """Send as many more as there may be, if there is something for them."""
+        with suppress(RuntimeError):  # the crew takes no more work: those under way do what waits
+            while self.has_waiting() and self.has_room():
+                self.send_carrier()
+
+    def check_open(self) -> None:  # noqa: B027 - a map has no end of its own
+        """Raise if nothing more is to be sent. Called under `_sending`."""
 
     def has_room(self) -> bool:
         """Return whether one more carrier may be under way. Called under `_sending`."""
@@ -107,31 +124,39 @@ class Sender(ABC):
 
     def go_home(self, carrier: Carrier) -> bool:
         """Strike a carrier off that has found nothing; False if it is to go on, since something has come."""
-        self.carriers.discard(carrier)
-        if not self.has_waiting():
-            return True
         with self._sending:
-            if not self.has_room():
-                return True
-            self.carriers.add(carrier)
-        return False
+            self.strike_off(carrier)
+            return not (self.has_waiting() and self.readmit(carrier))
+
+    def readmit(self, carrier: Carrier) -> bool:
+        """Have one that was struck off go on, if there is room for it."""
+        with self._sending:
+            if self.has_room():
+                self.carriers.add(carrier)
+            return carrier in self.carriers
+
+    def strike_off(self, carrier: Carrier) -> None:
+        """Note that a carrier is not under way any more."""
+        self.carriers.discard(carrier)
 
     def hand_over(self, carrier: Carrier, worker: Worker) -> bool:
         """Send another carrier in the place of this one, if others wait for its worker; return whether that is so."""
         if carrier.enough is not None:
             return carrier.enough()
-        if not (worker.attention or self.crew.line.waiting() > 0):
+        if not (self.has_waiting() and (worker.attention or self.crew.line.waiting() > 0)):
             return False
         successor = self.make_carrier()
+        successor.kept = carrier.kept
         self.carriers.add(successor)
         self.carriers.discard(carrier)
         try:
             self._put(successor)
         except RuntimeError as error:  # the crew takes no more work: what waits is for those who are in it
-            self.carriers.discard(successor)
             if not worker.written_off:
                 self.carriers.add(carrier)
+                self.carriers.discard(successor)
                 return False
+            self.strike_off(successor)
             if not self.carriers:
                 refusal = error
                 self.fail_waiting(lambda: refusal)
@@ -139,7 +164,7 @@ class Sender(ABC):
 
     def lose(self, carrier: Carrier, error: BaseException | None) -> None:
         """Note that a carrier will not come: it was cancelled, or dropped, or its crew has failed."""
-        self.carriers.discard(carrier)
+        self.strike_off(carrier)
         if error is None:
             self.cancel_waiting()
         elif not isinstance(error, TaskDropped):
@@ -148,9 +173,15 @@ class Sender(ABC):
             with suppress(RuntimeError):  # then the crew fails, or cancels, what waits
                 self.send_carrier()
 
+    def enlist(self, carrier: Carrier) -> bool:
+        """Let a carrier be cancelled by what may cancel it; False if that has happened already."""
+        if self._scope is None or carrier.join(self._scope):
+            return True
+        carrier.cancel()
+        return False
+
     def _put(self, carrier: Carrier) -> None:
-        if self._scope is not None and not carrier.join(self._scope):
-            carrier.cancel()
+        if not self.enlist(carrier):
             return
         line = self.crew.line
         if self._terms.priority:
@@ -171,13 +202,18 @@ class Carrier(Task):
         enough: instead of all this, go on until it is true.
     """
 
-    __slots__ = ("_sender", "enough")
+    __slots__ = ("_sender", "enough", "kept")
 
+    counted: ClassVar[bool] = False
     _nowhere: ClassVar[Books] = Books()
 
     def __init__(self, sender: Sender, options: Options, enough: Callable[[], bool] | None) -> None:
         super().__init__(None, (), {}, sender.crew, None, options)  # type: ignore[arg-type]  # there is no function
+        self.on_terms()  # of its own: the worker is noted in them
         self._sender, self.enough = sender, enough
+        self.on_terms()  # where its worker is noted
+        self.kept: object = None
+        """What must not be collected before it is through."""
 
     @property
     def name(self) -> str:
@@ -189,18 +225,21 @@ class Carrier(Task):
         """Where nobody looks."""
         return self._nowhere
 
-    def begin(self, tally: Tally) -> bool:
-        """Take the ticket; return False if somebody else has it."""
-        return self.take_ticket()
-
     def perform(self, tally: Tally, guard: Guard | None = None) -> Sequence[Callback] | None:
-        """Do the work."""
-        worker: Any = self.worker
+        """Do the work, in the worker that was noted in its terms."""
+        if not self.take_ticket():
+            return ()
+        worker = cast("Worker", self.worker)
         may_stay = self._sender.carry(self, tally, worker)
         tally.mark = monotonic()
         tally.idle = True
         callbacks = self.conclude(RETURNED, None) if self.seize_end() else None
         return callbacks if may_stay else None
+
+    @property
+    def asked(self) -> bool:
+        """Whether what it does now is to stop."""
+        return self.on_terms().asked
 
     def stop(self) -> None:
         """Have no more of its sender's work done, and tell what it does now to stop."""

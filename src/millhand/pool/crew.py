@@ -15,6 +15,7 @@ from queue import Empty, SimpleQueue
 
 from millhand.core.clock import Instant, Seconds
 from millhand.core.errors import PoolClosed
+from millhand.core.events import TaskEnded, TaskStarted, WorkerHired, WorkerWrittenOff
 from millhand.pool import interpreter_exit
 from millhand.pool.current import here
 from millhand.pool.future import RAISED, Callback, End, Future
@@ -24,7 +25,7 @@ from millhand.pool.overdue import Overdue
 from millhand.pool.roster import Roster
 from millhand.pool.stats import Tally
 from millhand.pool.task import Task, call_back, log, monotonic
-from millhand.pool.terms import FOREVER, PLAIN
+from millhand.pool.terms import FOREVER, PLAIN, Terms
 from millhand.pool.worker import Worker
 
 INLINE_DEPTH = 20
@@ -52,6 +53,8 @@ class Crew(Roster):
         here.worker = worker
         try:
             if self._initialize():
+                if self.listeners:
+                    self.listeners.tell(WorkerHired(worker.name))
                 if first is not None:
                     first()
                 del first
@@ -84,17 +87,15 @@ class Crew(Roster):
                 item = self.hold(worker, item)
             task = line.best(item) if line.ordered else item
             if task is None:
-                if self.is_over():
-                    self.items.put(None)  # the next one leaves, too
-                    if not line.has_ordered():
-                        return
+                if self.is_over() and not line.regroup():  # which leaves a None: the next one leaves, too
+                    return
                 continue
             worker.idle = False
             worker.taken += 1
             if line.bell:
                 line.ring()
             worker.task = task
-            callbacks = task.perform(worker) if task.terms is None else self.perform(task, worker, worker)
+            callbacks = task.perform(worker) if task.terms is worker.usual else self.perform(task, worker, worker)
             if callbacks:
                 self._turn_to_callbacks(task, callbacks, worker)
             elif callbacks is None and self.is_written_off(worker):
@@ -102,25 +103,46 @@ class Crew(Roster):
             del callbacks, item, task
 
     def perform(self, task: Task, tally: Tally, worker: Worker) -> Sequence[Callback] | None:
-        """Perform a task that has terms; return what `Task.perform` does."""
-        terms = task.on_terms()
+        """Perform a task that has terms, or is to be told of; return what `Task.perform` does."""
+        listeners = task.crew.listeners
+        if not listeners or not task.counted or task.done():
+            return self._perform(task, tally, worker)
+        name, began = task.name, monotonic()
+        listeners.tell(TaskStarted(name, worker.name, began - task.submitted_at))
+        callbacks = self._perform(task, tally, worker)
+        outcome = "timed out" if callbacks is None or task.end is None else task.end.value
+        listeners.tell(TaskEnded(name, worker.name, outcome, monotonic() - began))
+        return callbacks
+
+    def _perform(self, task: Task, tally: Tally, worker: Worker) -> Sequence[Callback] | None:
+        terms = task.terms
+        if not isinstance(terms, Terms):
+            return self._perform_timed(task, tally, worker, (terms or PLAIN).timeout, None)
         # Before the ticket is taken: whoever finds it taken, and wants to stop the call, looks here.
         terms.worker = worker
-        tally.mark = monotonic()  # passing cancelled tasks, or the end of a pause, is no part of this run
+        tally.mark = now = monotonic()  # passing cancelled tasks, or the end of a pause, is no part of this run
+        if terms.deadline <= now:  # its alarm is late, and to start it nevertheless would cost this worker
+            self._time_out(task)
+            return ()
         options, scope = terms.options, terms.scope
         if scope is not None and scope.cancelled:  # whoever cancels it may have many to go through before this one
             task.cancel()
         if options.interrupt:
             terms.guard = Guard()
-        if options.timeout is None:
-            return task.perform(tally, terms.guard)
+        return self._perform_timed(task, tally, worker, options.timeout, terms.guard)
+
+    def _perform_timed(
+        self, task: Task, tally: Tally, worker: Worker, timeout: Seconds | None, guard: Guard | None
+    ) -> Sequence[Callback] | None:
+        if timeout is None:
+            return task.perform(tally, guard)
         try:
-            self._overdue.watch(worker, task, tally.mark + options.timeout)
+            self._overdue.watch(worker, task, tally.mark + timeout)
         except RuntimeError as error:  # no thread to be had for the timer: better no run than one without its limit
             worker.limits.pop()
             return task.fail(error, tally)
         try:
-            return task.perform(tally, terms.guard)
+            return task.perform(tally, guard)
         finally:
             self._overdue.done(worker)
 
@@ -139,16 +161,16 @@ class Crew(Roster):
     def run_here(self, task: Task) -> None:
         """Run a task in this thread, counted but without a place."""
         self.books.without_place.add()
-        self._run_inside(task)
+        self.run_inside(task)
 
-    def _run_inside(self, task: Task) -> None:
+    def run_inside(self, task: Task) -> None:
         """Run a task in this thread, inside of whatever it is doing, unless somebody else has it."""
         outer = here.worker
         worker = outer if outer is not None and outer.crew is self else Worker(self, "caller")
         inside_of, worker.task, here.worker = worker.task, task, worker
         worker.depth += 1
         try:
-            with self.counted_beside() as tally:
+            with task.crew.counted_beside() as tally:
                 tally.mark = monotonic()
                 plain = task.terms is None
                 call_back(task, task.perform(tally) if plain else self.perform(task, tally, worker))
@@ -158,8 +180,8 @@ class Crew(Roster):
 
     def wait_inside(self, worker: Worker, task: Task, timeout: Seconds | None) -> End:
         """Wait for a task in one of the workers: run it there and then, or have another worker stand in."""
-        if timeout is None and self._may_run_inside(worker, task):
-            self._run_inside(task)
+        if timeout is None and self.may_run_inside(worker, task):
+            self.run_inside(task)
             if task.end is not None:
                 return task.end
         if timeout is not None and timeout <= 0:
@@ -167,12 +189,14 @@ class Crew(Roster):
         with self.away(worker, task):
             return Future._wait(task, timeout)  # noqa: SLF001 - what the task's own _wait does elsewhere
 
-    def _may_run_inside(self, worker: Worker, task: Task) -> bool:
+    def may_run_inside(self, worker: Worker, task: Task) -> bool:
+        """Return whether a worker may run this task inside of the one that it runs now."""
         options, outer = task.options, worker.task
         return not (
             worker.depth >= INLINE_DEPTH
             or self.paused
             or worker.written_off
+            or not task.crew.admits(worker)
             or options.timeout is not None
             or options.interrupt
             or task.deadline < self._deadline_of(worker)  # whoever waits for it must learn in time that it failed
@@ -219,9 +243,12 @@ class Crew(Roster):
         # The crew first: who sees the timeout may look at the stats. Callbacks are left to the new worker,
         # since one that takes long, or submits to a full pool, must not hold up all other timeouts.
         replaced = self._replace(worker, task, first=lambda: call_back(task, callbacks.get()))
+        name = task.name
         callbacks.put(task.conclude(RAISED, error))
         task.cancel_children()
         self.interrupt(task)
+        if self.listeners and worker.written_off:
+            self.listeners.tell(WorkerWrittenOff(worker.name, name))
         if not replaced:
             call_back(task, callbacks.get())
         if self._gave_up:

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
 import threading
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context, ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from millhand.pool.task import Task
     from millhand.pool.worker import Worker
+
+
+class _Bare:
+    """This is no context at all: what runs in it shares its thread's."""
+
+    run: Any = staticmethod(operator.call)
+
+
+bare = itertools.repeat(_Bare()).__next__
+"""Returns what a call starts in whose pool copies no contexts."""
 
 
 class _Here(threading.local):
@@ -27,6 +39,9 @@ inside = _INSIDE.copy
 that it may stand inside of a call: the look at `here` costs it 2 %, and most programs have no contextvars."""
 
 
+_OPEN = nullcontext()
+
+
 def current_task() -> Task | None:
     """Return the task whose call this code runs in, None outside of a pool's call."""
     worker = here.worker
@@ -37,7 +52,7 @@ def shield() -> AbstractContextManager[None]:
     """Keep an interruption of the call that this code runs in away from what the pool does for it; it comes after."""
     worker = here.worker
     terms = None if worker is None or worker.task is None else worker.task.terms
-    return nullcontext() if terms is None or terms.guard is None else terms.guard.shielded()
+    return _OPEN if terms is None or terms.guard is None else terms.guard.shielded()
 
 
 def check_cancelled() -> None:
@@ -49,6 +64,8 @@ def check_cancelled() -> None:
         TaskCancelled: the call was asked to stop: by `cancel(running=True)`, by its group, or by the end of a `map`.
         TaskTimeout: its time is over, and its future has failed already.
     """
-    task = current_task()
-    if task is not None:
-        task.check_cancelled()
+    worker = here.worker
+    if worker is not None and worker.task is not None:
+        terms = worker.task.terms
+        if terms is not None and terms.asked:  # all are that time out, too
+            worker.task.check_cancelled()

@@ -174,6 +174,9 @@ class Future(StandardFuture[T]):
         """End the future with what the call raised. For executors."""
         self._set_end(RAISED, exception)
 
+    def __reduce__(self) -> str:
+        raise TypeError(f"cannot pickle {type(self).__name__!r} object: send its result instead")
+
     def __await__(self) -> Generator[Any, None, T]:
         if running_loop() is None:
             raise RuntimeError("a Future can be awaited only in a task of a running asyncio loop; use result()")

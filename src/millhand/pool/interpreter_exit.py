@@ -12,7 +12,6 @@ from concurrent.futures import thread as stdlib
 from queue import SimpleQueue
 from typing import Any, cast
 
-from millhand.core.errors import PoolClosed
 
 # ruff: noqa: SLF001 - the standard library has no public name for any of this
 
@@ -25,16 +24,20 @@ def is_near() -> bool:
     return stdlib._shutdown
 
 
+def refusal() -> RuntimeError:
+    """Return what a submit raises then: the standard library's own error, which programs look for by its text."""
+    return RuntimeError("cannot schedule new futures after interpreter shutdown")
+
+
 def start(thread: threading.Thread, items: SimpleQueue[Any]) -> None:
     """Start a thread that the exit waits for, after a None on `items`.
 
     Raises:
-        PoolClosed: the exit is near.
-        RuntimeError: the system has no thread to give.
+        RuntimeError: the exit is near, or the system has no thread to give.
     """
     with stdlib._global_shutdown_lock:
         if stdlib._shutdown:
-            raise PoolClosed("the interpreter is about to exit")
+            raise refusal()
         thread.start()
         _registered()[thread] = items
 

@@ -5,7 +5,9 @@ lock that is waited for, or a sleep, before these return. It may hit anywhere in
 
 Guarantees:
     It hits only the call that it was meant for: it is sent only while the thread is inside of that call, at most
-    once, and what was sent but has not struck when the call ends is taken back.
+    once, and what was sent but has not struck when the call ends is taken back. It does not hit what the pool
+    does in this thread for the call (`shielded`): a submit that is cut in two would lose the pool a place.
+    Who is interrupted before the call began is interrupted at its first step.
 
 Locks:
     `_lock`: whether the thread is inside, and whether it was sent. If it strikes while the thread leaves, the
@@ -15,7 +17,8 @@ Locks:
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -29,28 +32,56 @@ class Interrupted(BaseException):
 class Guard:
     """This lets one call be interrupted."""
 
+    __slots__ = ("_lock", "_sent", "_thread", "_wanted")
+
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._thread: int | None = None
+        self._wanted = False
         self._sent = False
 
     def call(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Return what the function returns. Raises Interrupted if `interrupt` struck."""
-        self._thread = threading.get_ident()
         try:
+            self._enter()
             return fn(*args, **kwargs)
         finally:
-            with self._lock:
-                self._thread = None
-            if self._sent:
-                _raise_in(threading.get_ident(), None)
+            self._leave()
 
     def interrupt(self) -> None:
-        """Raise Interrupted in the call, if a thread is in it."""
+        """Raise Interrupted in the call: now if its thread is inside of it, else as soon as it is."""
         with self._lock:
-            if self._thread is not None and not self._sent:
-                self._sent = True
-                _raise_in(self._thread, Interrupted)
+            self._wanted = True
+            self._send()
+
+    @contextmanager
+    def shielded(self) -> Iterator[None]:
+        """Keep the interruption out of what the thread of the call does in here; it comes after it."""
+        if self._thread is None:  # shielded already, or not in the call any more: then it must not be sent later, too
+            yield
+            return
+        self._leave()
+        try:
+            yield
+        finally:
+            self._enter()
+
+    def _enter(self) -> None:
+        with self._lock:
+            self._thread = threading.get_ident()
+            self._send()
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._thread = None
+        # If it strikes between here and the last line, it is as if it had struck just before.
+        if self._sent:
+            _raise_in(threading.get_ident(), None)
+
+    def _send(self) -> None:
+        if self._wanted and self._thread is not None and not self._sent:
+            self._sent = True
+            _raise_in(self._thread, Interrupted)
 
 
 def _raise_in(thread: int, exception: type[BaseException] | None) -> None:

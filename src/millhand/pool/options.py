@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, get_args
 
-from millhand.core.clock import Seconds
+from millhand.core.clock import Instant, Seconds
 from millhand.policy.rank import DEFAULT_AGEING
 from millhand.pool.order import OrderName
+
+if TYPE_CHECKING:
+    from millhand.pool.scope import Scope
 
 WhenFull: TypeAlias = Literal["block", "reject", "caller_runs", "drop_oldest", "drop_newest", "drop_lowest"]
 """What a submit does when every place in the queue is taken."""
@@ -29,6 +32,21 @@ class Options:
     interrupt: bool = False
     when_full: WhenFull | None = None
     submit_timeout: Seconds | None = None
+    scope: Scope | None = field(default=None, repr=False)
+    """The group that the call belongs to, and when that must have ended: set by the group, not by a caller."""
+    deadline: Instant = field(default=float("inf"), repr=False)
+    lean: bool = field(init=False, repr=False)
+    """Whether a pool has nothing to note of a call with these: then they are its terms (`pool.terms`), and shared."""
+    alarm: ClassVar[None] = None
+    own_scope: ClassVar[None] = None
+    worker: ClassVar[None] = None
+    guard: ClassVar[None] = None
+    asked: ClassVar[bool] = False
+
+    @property
+    def options(self) -> Options:
+        """What was asked for, as of any terms."""
+        return self
 
     def __post_init__(self) -> None:
         check_seconds("timeout", self.timeout)
@@ -37,6 +55,8 @@ class Options:
         check_priority(self.priority)
         check_when_full(self.when_full or "block")
         hash(self.key)
+        is_bound = self.scope is not None or self.deadline < float("inf") or self.total_timeout is not None
+        object.__setattr__(self, "lean", not is_bound and not self.interrupt)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +73,7 @@ class Settings:
     total_timeout: Seconds | None = None
     order: OrderName = "fifo"
     ageing: Seconds | None = DEFAULT_AGEING
+    copy_context: bool = True
 
     def __post_init__(self) -> None:
         size = self.queue_size

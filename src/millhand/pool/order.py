@@ -24,23 +24,23 @@ from millhand.policy.rank import rank
 OrderName: TypeAlias = Literal["fifo", "lifo", "fair"]
 
 
-class Entry:
-    """This is one waiting call's place in an order. It is pushed once; a call that waits again gets a new one."""
+class Entry(Protocol):
+    """This is what can wait in an order: a task. It is pushed once."""
 
-    __slots__ = ("key", "priority", "ready_at", "task", "turn")
-
-    def __init__(self, task: Any, priority: int, ready_at: Instant, *, key: Hashable = None) -> None:
-        self.task, self.priority, self.ready_at, self.key = task, priority, ready_at, key
-        self.turn: Turn | None = None
-        """Its heap entry while it waits; any other that names it is dead."""
+    priority: int
+    turn: Turn | None
+    """Its heap entry while it waits, set by the order; any other that names it is dead."""
 
     @property
-    def live(self) -> bool:
-        """Whether it waits: it was pushed, and neither popped nor removed since."""
-        return self.turn is not None
+    def ready_at(self) -> Instant:
+        """Since when it could run."""
+
+    @property
+    def key(self) -> Hashable:
+        """Whom it is for, in a fair order."""
 
 
-Turn: TypeAlias = tuple[int, Instant, int, Entry]
+Turn: TypeAlias = tuple[int, Instant, int, Any]
 """(band, rank, number of the push, entry): a tuple, so that `heapq` compares in C and never reaches the entry."""
 
 
@@ -52,7 +52,7 @@ class Order(Protocol):
     def push(self, entry: Entry) -> None:
         """Let an entry wait."""
 
-    def pop(self) -> Entry:
+    def pop(self) -> Any:
         """Take the one that runs next."""
 
     def reprioritise(self, entry: Entry, priority: int) -> bool:
@@ -69,11 +69,11 @@ class Order(Protocol):
 
     def __len__(self) -> int: ...
 
-    def remove_oldest(self) -> Entry:
+    def remove_oldest(self) -> Any:
         """Take the one that was pushed first."""
         return _taken(self, self.peek_oldest())
 
-    def remove_lowest(self) -> Entry:
+    def remove_lowest(self) -> Any:
         """Take the one that would run last.
 
         To weigh a newcomer against those who wait, push it first: it comes back if it is the lowest itself.
@@ -104,12 +104,15 @@ class Ranked(Order):
         """Let an entry wait."""
         self._add(entry, next(self._numbers))
 
-    def pop(self) -> Entry:
+    def pop(self) -> Any:
         """Take the one that runs next."""
         # Where none lives there are no dead ones either, so heappop itself raises.
-        while not _is_live(turn := heappop(self._heap)):
+        turn = heappop(self._heap)
+        entry: Entry = turn[3]
+        while entry.turn is not turn:
             self._dead -= 1
-        entry = turn[3]
+            turn = heappop(self._heap)
+            entry = turn[3]
         entry.turn = None
         if self._dead or self._views:
             self._tidy()
@@ -153,7 +156,8 @@ class Ranked(Order):
                 view.add(turn)
 
     def _turn(self, entry: Entry, number: int) -> Turn:
-        return *rank(entry.priority, entry.ready_at, self._ageing), number, entry
+        band, key = rank(entry.priority, entry.ready_at, self._ageing)
+        return band, key, number, entry
 
     def _view(self, key: _Key) -> _View:
         if key not in self._views:
@@ -216,7 +220,7 @@ class Fair(Order):
         line.push(entry)
         self._count(entry.key, line, 1)
 
-    def pop(self) -> Entry:
+    def pop(self) -> Any:
         """Take the one that runs next."""
         if not self._ring:
             raise IndexError("nothing waits")
@@ -228,11 +232,11 @@ class Fair(Order):
 
     def reprioritise(self, entry: Entry, priority: int) -> bool:
         """Put an entry where it would stand within its key; False if it does not wait."""
-        return entry.live and self._ring[entry.key].reprioritise(entry, priority)
+        return entry.turn is not None and self._ring[entry.key].reprioritise(entry, priority)
 
     def remove(self, entry: Entry) -> bool:
         """Take this one out; False if it does not wait."""
-        removed = entry.live and self._ring[entry.key].remove(entry)
+        removed = (entry.turn is not None) and self._ring[entry.key].remove(entry)
         if removed:
             self._count(entry.key, self._ring[entry.key], -1)
         return removed

@@ -36,7 +36,7 @@ from typing import Any, TypeAlias
 
 from millhand.core.clock import Seconds
 from millhand.policy.rank import DEFAULT_AGEING
-from millhand.pool.order import Entry, OrderName, make_order
+from millhand.pool.order import OrderName, make_order
 from millhand.pool.stats import Counter
 from millhand.pool.task import Task
 
@@ -179,7 +179,9 @@ class Line:
             self.put = self._put_ordered
             items = self._unload()
             for item in items:
-                if item is not None:
+                if item is TOKEN:  # of a finaliser that submitted in between
+                    self._items.put(item)
+                elif item is not None:
                     self._put_ordered(item)
             for _ in range(items.count(None)):  # as many as there were: each may be there to wake another worker
                 self._items.put(None)  # behind the tokens: workers leave when they meet it
@@ -190,8 +192,9 @@ class Line:
             return None
         with self._sorting:
             if item is not TOKEN:  # put by a submit that had looked for `put` just before the switch
-                self._order.push(_entry(item))
-            return self._release(self._order.pop())
+                self._push(item)
+            task: Task = self._order.pop()
+            return task
 
     def give_back(self, item: Item) -> None:
         """Let an item wait again that was taken out of the queue, but not exchanged. Only when `ordered`."""
@@ -203,9 +206,8 @@ class Line:
     def reprioritise(self, task: Task, priority: int) -> bool:
         """Give a waiting task another priority; False if it does not wait any more."""
         self.keep_order()
-        entry = getattr(task, "entry", None)
         with self._sorting:
-            return entry is not None and self._order.reprioritise(entry, priority)
+            return getattr(task, "turn", None) is not None and self._order.reprioritise(task, priority)
 
     def swap_oldest(self, task: Task) -> Task | None:
         """Put a task in the place of the one that was submitted first; return that. None: nothing waits."""
@@ -224,6 +226,19 @@ class Line:
         with self._freed:
             return len(self._order) > 0
 
+    def regroup(self) -> bool:
+        """Put what only wakes workers behind the tasks; return whether there are any, so that nobody may leave.
+
+        A None may have come before them: it was to wake one of those who were too many, and all were busy.
+        """
+        with self._freed:
+            items = self._unload()
+            tasks = [item for item in items if item is not None]
+            for item in tasks:
+                self._items.put(item)
+            self._items.put(None)
+            return bool(tasks) or self.has_ordered()
+
     def drain(self) -> list[Task]:
         """Take out all that waits; the Nones go, too."""
         with self._freed:
@@ -241,20 +256,25 @@ class Line:
 
     def _put_ordered(self, task: Task) -> None:
         with self._sorting:
-            self._order.push(_entry(task))
+            self._push(task)
         self._items.put(TOKEN)
 
-    def _swap(self, task: Task, remove: Callable[[], Entry]) -> Task | None:
+    def _swap(self, task: Task, remove: Callable[[], Task]) -> Task | None:
         self.keep_order()  # a single call may ask for it, in a line that kept none so far
         with self._freed, self._sorting:
             item = self._take_back()  # the token of the one that goes: then no worker can come for it
             if item is None:
                 return None
             if item is not TOKEN:
-                self._order.push(_entry(item))
-            self._order.push(_entry(task))
+                self._push(item)
+            self._push(task)
             self._items.put(TOKEN)
-            return self._release(remove())
+            errands = []
+            while not (gone := remove()).counted:  # there is one that is: the newcomer, if no other
+                errands.append(gone)
+            for errand in errands:
+                self._push(errand)
+            return gone
 
     def _take_back(self) -> Item:
         """Take an item that is none of those that only wake a worker; None: there is no such item."""
@@ -277,14 +297,6 @@ class Line:
         except Empty:
             return items
 
-    @staticmethod
-    def _release(entry: Entry) -> Task:
-        task: Task = entry.task
-        entry.task = None  # the task knows its entry: no circle
-        return task
-
-
-def _entry(task: Task) -> Entry:
-    options = task.options
-    task.entry = entry = Entry(task, options.priority, task.submitted_at, key=options.key)
-    return entry
+    def _push(self, task: Task) -> None:
+        task.turn = None
+        self._order.push(task)

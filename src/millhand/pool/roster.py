@@ -32,19 +32,29 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
+from typing import Any
 from weakref import ref
 
 from millhand.core.clock import Seconds, SystemClock
 from millhand.core.errors import NestedWaitLimit
+from millhand.core.events import PoolResized, WorkerLeft
 from millhand.pool import interpreter_exit
 from millhand.pool.admission import CLOSED, Admission
-from millhand.pool.current import here
+from millhand.pool.current import bare, here, inside
+from millhand.pool.listeners import Listener
 from millhand.pool.options import Settings
 from millhand.pool.queues import Item, Line
+from millhand.pool.sizing import Sizing
 from millhand.pool.stats import PoolStats, Tally, summary
-from millhand.pool.task import Task
+from millhand.pool.task import Task, monotonic
 from millhand.pool.timers import Timers
 from millhand.pool.worker import Worker
+
+TOLD = object()
+"""No task's terms: a worker for whom these are usual asks the crew for each task."""
+
+LOOK: Seconds = 0.1
+"""How often a worker of a paused pool looks whether the pool is still there, since a collected one cannot say."""
 
 
 class Roster(Admission):
@@ -62,6 +72,8 @@ class Roster(Admission):
         self.threads: set[threading.Thread] = set()
         self.roster = threading.RLock()
         self.paused = False
+        self.sizing: Sizing | None = None
+        """For an elastic pool, what decides its size."""
         self._hands_over = settings.queue_size == 0
         line = Line(
             self.items,
@@ -84,6 +96,7 @@ class Roster(Admission):
         self._beside: set[Tally] = set()
         self._past = Tally()
         self._hired = 0
+        self._fresh: Callable[[], Any] = inside if settings.copy_context else bare
         self._cancels = False
 
     @abstractmethod
@@ -120,8 +133,8 @@ class Roster(Admission):
         with self.roster:
             self._cancels = self._cancels or cancel
             self.refusal = self.refusal or CLOSED
-            self.resume()
         super().close(cancel=cancel)
+        self.resume()  # then: what is to be cancelled must not start
 
     def join(self, timeout: Seconds | None = None) -> bool:
         """Wait until every worker has left; False if some have not after `timeout`.
@@ -156,6 +169,17 @@ class Roster(Admission):
             self._thin_out()
             while self.refusal is None and self._is_short():
                 self.hire()
+        for guest in self.guests:
+            guest.fit()
+        if self.listeners:
+            self.listeners.tell(PoolResized(size))
+
+    def listen(self, listener: Listener) -> None:
+        """Tell a listener what happens from now on."""
+        super().listen(listener)
+        with self.roster:
+            for worker in self._workers:
+                worker.usual = TOLD
 
     def pause(self) -> None:
         """Start no more tasks until `resume`; those that run go on."""
@@ -171,6 +195,8 @@ class Roster(Admission):
 
     def staff_up(self) -> None:
         """Hire a worker if an item waits for which nobody is free, and there are fewer than wanted."""
+        if self.sizing is not None:
+            self.sizing.wake()
         with self.roster:
             if self.refusal is not None and not self._workers:
                 raise self.refusal()  # `join` may have returned: nobody must come any more
@@ -182,6 +208,8 @@ class Roster(Admission):
         worker = Worker(self, f"{self._name}_{self._hired}", self._hired)
         worker.idle = first is None  # hired for an item that waits, and so promised to take one
         worker.attention = self.paused or self._hands_over
+        worker.usual = TOLD if self.listeners else None
+        worker.fresh = self._fresh
         worker.thread = threading.Thread(target=self.work, args=(worker, first), name=worker.name, daemon=True)
         with self.roster:  # held until the worker is in the crew: it may leave at once
             interpreter_exit.start(worker.thread, self.items)
@@ -191,6 +219,20 @@ class Roster(Admission):
             self.threads.add(worker.thread)
             self._hired += 1
             self._short = len(self._workers) < self._size + len(self._away)
+
+    def staff_up_at_next_submit(self) -> None:
+        """Have the next submit call `staff_up`."""
+        self._short = True
+
+    @property
+    def backlog(self) -> int:
+        """For how many workers there is something to do that does not wait in the line: items of maps, for example."""
+        return sum(guest.backlog() for guest in self.guests)
+
+    @property
+    def stand_ins(self) -> int:
+        """How many workers stand in for those who wait for other calls of this crew."""
+        return len(self._away)
 
     def _is_short(self) -> bool:
         self._short = len(self._workers) < self._size + len(self._away)
@@ -212,7 +254,8 @@ class Roster(Admission):
 
     def _taken(self) -> int:
         with self.roster:
-            return self._past.taken + sum(worker.taken for worker in (*self._workers, *self._stuck))
+            # Those beside, too: one that leaves has its tasks taken, and rings no bell when it has left.
+            return self._past.taken + sum(each.taken for each in (*self._workers, *self._stuck, *self._beside))
 
     def _ended(self) -> int:
         with self.roster:
@@ -220,7 +263,7 @@ class Roster(Admission):
 
     def _promised(self) -> int:
         """Return how many items workers have taken or, being idle, are about to take."""
-        promised = self._past.taken + sum(worker.taken for worker in self._stuck)
+        promised = self._past.taken + sum(each.taken for each in (*self._stuck, *self._beside))
         for worker in self._workers:
             # In this order, while a worker lowers `idle` before it raises `taken`: never one too many.
             promised += worker.taken + worker.idle
@@ -230,6 +273,7 @@ class Roster(Admission):
     def counted_beside(self) -> Iterator[Tally]:
         """Count what is done outside of a worker's loop."""
         tally = Tally()
+        tally.fresh = self._fresh
         with self.roster:
             self._beside.add(tally)
         try:
@@ -253,25 +297,39 @@ class Roster(Admission):
             self._away.discard(worker)  # whatever it waited for is over
             worker.waits_for = None
             worker.attention = self.paused or self._hands_over
-            if len(self._workers) <= self._size + len(self._away) or self.is_over():
+            if len(self._workers) <= self._size + len(self._away):
                 return True
             self._workers.discard(worker)  # at once, or another one would leave in its stead, too
             self._beside.add(worker)
             return False
 
     def hold(self, worker: Worker, item: Item) -> Item:
-        """Keep an item while the pool is paused; return None in its stead if what waits was cancelled meanwhile."""
+        """Wait while the pool is paused, then return the item; None if it went back, or was cancelled meanwhile."""
+        if self.line.ordered and self._is_held():
+            # Something more urgent may come, and who drops tasks must find them all in the line.
+            self.line.give_back(item)
+            item = None
         with self.roster:
-            if not self.paused:
-                return item
-            self._resumed.wait_for(lambda: not self.paused)
-        if not self._cancels:
+            while self._is_held():
+                self._resumed.wait(LOOK)
+            too_many = len(self._workers) > self._size + len(self._away)
+        if too_many and item is not None and not self._cancels:
+            # The crew shrank, maybe during the pause, and this one leaves: the item goes back to its place in the line.
+            self.line.keep_order()
+            self.line.give_back(item)
+            item = None
+        worker.mark = monotonic()  # a pause is no part of a run
+        if item is None or not self._cancels:
             return item
         task = self.line.best(item) if self.line.ordered else item
         if task is not None:
             worker.taken += 1
             task.cancel()
         return None
+
+    def _is_held(self) -> bool:
+        # Without this, a pool that is collected, or outlives the program, while it is paused would never end.
+        return self.paused and not self.is_over()
 
     def leave(self, worker: Worker) -> None:
         """Take a worker off the roster."""
@@ -283,6 +341,8 @@ class Roster(Admission):
             self._past.absorb(worker)
             self._short = True
         self.note_departure()
+        if self.listeners:
+            self.listeners.tell(WorkerLeft(worker.name))
 
     def note_departure(self) -> None:
         """Tell `join`, and stop the timers when nobody needs them any more."""
@@ -300,14 +360,16 @@ class Roster(Admission):
         Raises:
             NestedWaitLimit: too many wait already.
         """
-        self._step_aside(worker, task)
+        expected = worker in self._away  # by `expect_wait`: it may go on to wait there, in the middle of as_completed
         try:
+            self._step_aside(worker, task)
             yield
         finally:
             with self.roster:
-                self._away.discard(worker)
                 worker.waits_for = None
-                self._thin_out()
+                if not expected:
+                    self._away.discard(worker)
+                    self._thin_out()
 
     def expect_wait(self, worker: Worker) -> None:
         """Have another worker stand in for one that is about to wait, until it comes back for its next task."""
@@ -324,6 +386,12 @@ class Roster(Admission):
             if worker not in self._stuck:
                 self._away.add(worker)
             self.staff_up()
+        for guest in self.guests:
+            guest.lend()
+
+    def is_away(self, worker: Worker) -> bool:
+        """Return whether another one may stand in for this worker."""
+        return worker in self._away
 
     def _chain(self, worker: Worker | None, task: Task | None) -> tuple[str, ...]:
         names = [worker.task.name if worker and worker.task else "?"]

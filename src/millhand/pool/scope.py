@@ -17,6 +17,8 @@ Races:
     A call that ends against one around it that ends: both hand their members up. Which scope is around is read
     under the lock, or the members of the inner one could go to the outer one after that has handed on its own.
 
+    A call that ends against the one around it, whose members go up: `leave` looks again until there is no scope.
+
     A call that ends against `cancel`: its members go up before the look, and are in it, or after, and are late.
 """
 
@@ -26,6 +28,7 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
@@ -38,6 +41,11 @@ class Member(Protocol):
     """What can be in a scope: a task, or a group's own scope."""
 
     scope: Scope | None
+
+    @property
+    def waits(self) -> bool:
+        """Whether nothing of it runs."""
+        ...
 
     def stop(self) -> None:
         """Cancel it, also when it is running."""
@@ -62,6 +70,11 @@ class Scope:
         self._tell: Callable[[], object] | None = None
         self._tree: Lock = threading.RLock() if tree is None else tree._tree  # noqa: SLF001 - its own class
 
+    @property
+    def waits(self) -> bool:
+        """Whether nothing of it runs: who knows."""
+        return False
+
     def __len__(self) -> int:
         return len(self._members)
 
@@ -71,11 +84,11 @@ class Scope:
             return tuple(self._members)
 
     def add(self, member: Member) -> bool:
-        """Take a member in; False if the scope is cancelled, so that it must be, too."""
+        """Take a member in; False if the scope is cancelled or closed, so that it must be cancelled, too."""
         with self._tree:
             member.scope = self
             self._members.add(member)
-            return not self.cancelled
+            return not (self.cancelled or self.closed)
 
     def discard(self, member: Member) -> None:
         """Take a member out, if it is in."""
@@ -89,7 +102,7 @@ class Scope:
             tell()
 
     def let_go(self, task: Task) -> None:
-        """Called at the end of a task that was submitted into this scope, before anybody else learns of the end."""
+        """Called at the end of a task that was submitted into this scope, before anybody who waits is told."""
         leave(task)
 
     def close(self, tell: Callable[[], object]) -> bool:
@@ -99,20 +112,27 @@ class Scope:
         """
         with self._tree:
             self._tell = tell
-            if not self._members:
-                self.cancelled = self.closed = True
-            return self.closed
+            self.closed = self.closed or not self._members
+            return not self._members
 
     def seal(self) -> tuple[Member, ...]:
-        """Have what comes in from now on be cancelled; return what is in: the caller must stop it."""
+        """Have what comes in from now on be cancelled; return what is in: the caller must stop it, in this order."""
         with self._tree:
             self.cancelled = True
-            return tuple(self._members)
+            members = tuple(self._members)
+        # What runs comes first: of 100,000 members each waits for its turn up to a third of a second.
+        return tuple(sorted(members, key=attrgetter("waits")))
 
     def cancel(self) -> None:
         """Cancel all that is in the scope, and what comes in from now on."""
+        interruption: BaseException | None = None
         for member in self.seal():
-            member.stop()
+            try:
+                member.stop()
+            except BaseException as error:  # noqa: BLE001 - Ctrl-C, or a callback's SystemExit: the rest must stop, too
+                interruption = interruption or error
+        if interruption is not None:
+            raise interruption
 
     stop = cancel
 
@@ -127,7 +147,8 @@ class Scope:
                 self._go_up_until_empty(into)
                 return
             members, self._members = self._members, set()
-            for member in members:
+            # Never without a scope in between: `leave`, which looks without the lock, would be done with it.
+            for member in members if into is None else ():
                 member.scope = None
             late = [member for member in members if into is not None and not into.add(member)]
         for member in late:

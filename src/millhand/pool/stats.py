@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 from itertools import repeat
 from math import frexp
 from operator import add, length_hint
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from millhand.core.clock import Instant, Seconds
+from millhand.pool.current import inside
 
 if TYPE_CHECKING:
     from millhand.pool.task import Task
@@ -152,6 +153,7 @@ class Tally:
     __slots__ = (
         "done",
         "failed",
+        "fresh",
         "idle",
         "mark",
         "mask",
@@ -177,6 +179,8 @@ class Tally:
         """Will take the next item without doing anything else before."""
         self.mark: Instant = 0.0
         """When it became free for the call that it runs now."""
+        self.fresh: Callable[[], Any] = inside
+        """Gives a context to a call that brings none."""
         self.mask = 0
         """Quick calls are measured if their number has none of these bits."""
         # Indexed by the exponent of a duration, which is negative below half a second: as Python's indices may be.

@@ -10,24 +10,26 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from concurrent.futures import CancelledError
 from contextvars import Context
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from millhand.core.clock import Instant, Seconds
 from millhand.core.errors import TaskCancelled, TaskDropped, TaskTimeout
-from millhand.pool.current import here, inside
+from millhand.pool.current import here, shield
 from millhand.pool.future import CANCELLED, RAISED, RETURNED, Callback, End, Future
 from millhand.pool.interrupt import Guard, Interrupted
-from millhand.pool.options import Options, check_priority
+from millhand.pool.options import NO_OPTIONS, Options, check_priority
 from millhand.pool.scope import Scope
 from millhand.pool.stats import QUICK, Books, Tally
 from millhand.pool.terms import FOREVER, PLAIN, Terms
 
 if TYPE_CHECKING:
     from millhand.pool.admission import Admission
-    from millhand.pool.order import Entry
+    from millhand.pool.order import Turn
     from millhand.pool.worker import Worker
 
 _AGREEING = threading.RLock()
@@ -42,10 +44,12 @@ class Task(Future[Any]):
     Whoever submits knows it as a Future; `current_task` returns it to the code that it runs.
     """
 
-    __slots__ = ("_args", "_crew", "_fn", "_kwargs", "context", "entry", "submitted_at", "terms")
+    __slots__ = ("_args", "_crew", "_fn", "_kwargs", "context", "submitted_at", "terms", "turn")
 
-    entry: Entry
-    """Its place in an order; only while it waits in a line that is ordered."""
+    counted: ClassVar[bool] = True
+    """Whether it is a call of its own, and no errand for others."""
+    turn: Turn | None
+    """Its place in an order; only of a task that has waited in a line that is ordered."""
 
     def __init__(
         self,
@@ -67,7 +71,7 @@ class Task(Future[Any]):
         # Most contexts are empty, and an empty one need not be kept while the task waits: 15 % of a submit.
         self.context: Any = context or None
         self._crew = crew
-        self.terms: Terms | None = None if options is None else Terms(options)
+        self.terms: Terms | Options | None = options
         """None: there is nothing to take care of but the call."""
         self.submitted_at: Instant = monotonic()
 
@@ -83,12 +87,11 @@ class Task(Future[Any]):
         Returns:
             Whether the future is cancelled; with `running`, also whether the call was asked.
         """
-        if super().cancel():
-            return True
-        if not running or self._end is not None:
-            return False
-        self.stop()
-        return True
+        with shield():
+            cancelled, may_run = super().cancel(), running and self._end is None
+            if not cancelled and may_run:
+                self.stop()
+            return cancelled or may_run
 
     def set_priority(self, priority: int) -> bool:
         """Have the call run sooner or later, as if it had been submitted with this priority; O(log n).
@@ -100,7 +103,8 @@ class Task(Future[Any]):
             ValueError: priority is no whole number.
         """
         check_priority(priority)
-        return self._crew.reprioritise(self, priority)
+        with shield():
+            return self._crew.reprioritise(self, priority)
 
     # For the code that it runs.
 
@@ -147,7 +151,7 @@ class Task(Future[Any]):
         fn, args, kwargs, context = self._fn, self._args, self._kwargs, self.context
         self._args = self._kwargs = self.context = None
         if context is None:
-            context = inside()
+            context = tally.fresh()
         if guard is not None:
             fn = partial(guard.call, fn)
         try:
@@ -190,7 +194,7 @@ class Task(Future[Any]):
             return None
         if end is RETURNED:
             tally.done += 1
-        elif isinstance(value, TaskCancelled | Interrupted) and (self.terms or PLAIN).asked:
+        elif isinstance(value, CancelledError | Interrupted) and (self.terms or PLAIN).asked:
             self._crew.books.stopped.add()
             end = CANCELLED
         else:
@@ -211,6 +215,11 @@ class Task(Future[Any]):
         """End the future as the one who took the ticket and seized the end, of a call that never ran."""
         self._drop_call()
         return self._conclude(RAISED, error)
+
+    @property
+    def crew(self) -> Admission:
+        """Where it was submitted."""
+        return self._crew
 
     @property
     def books(self) -> Books:
@@ -240,6 +249,26 @@ class Task(Future[Any]):
         return (self.terms or PLAIN).options
 
     @property
+    def priority(self) -> int:
+        """Higher runs sooner."""
+        return (self.terms or PLAIN).options.priority
+
+    @priority.setter
+    def priority(self, priority: int) -> None:
+        terms = self.on_terms()
+        terms.options = replace(terms.options, priority=priority)
+
+    @property
+    def ready_at(self) -> Instant:
+        """Since when it could run: its submission."""
+        return self.submitted_at
+
+    @property
+    def key(self) -> Hashable:
+        """Whom it is for, in a fair order."""
+        return (self.terms or PLAIN).options.key
+
+    @property
     def deadline(self) -> Instant:
         """When it must have ended, monotonic; infinite if there is no such time."""
         return (self.terms or PLAIN).deadline
@@ -259,11 +288,14 @@ class Task(Future[Any]):
         self.on_terms().scope = scope
 
     def on_terms(self) -> Terms:
-        """Return its terms, made now if there were none."""
-        if self.terms is None:
+        """Return its own terms, made now if there were none."""
+        terms = self.terms
+        if not isinstance(terms, Terms):
             with _AGREEING:
-                self.terms = self.terms or Terms()
-        return self.terms
+                terms = self.terms
+                if not isinstance(terms, Terms):
+                    terms = self.terms = Terms(terms or NO_OPTIONS)
+        return terms
 
     # Its place in the tree of cancellation.
 
@@ -272,13 +304,18 @@ class Task(Future[Any]):
         """How it ended, None if it has not."""
         return self._end
 
+    @property
+    def waits(self) -> bool:
+        """Whether nobody has taken it, to run it or to drop it; only a look, for which nobody is held up."""
+        return hasattr(self, "_ticket")
+
     def stop(self) -> None:
         """Cancel it, also when it is running, and all that it has submitted."""
         if super().cancel():
             return
         self.ask()
+        self._crew.interrupt(self)  # before what it may wait for ends, or it may end first
         self.cancel_children()
-        self._crew.interrupt(self)
 
     def ask(self) -> None:
         """Let it find out, when it looks, that it is to stop; and cancel what it submits from now on."""
@@ -294,10 +331,7 @@ class Task(Future[Any]):
             own_scope.cancel()
 
     def is_over(self) -> bool:
-        """Return whether its code has ended, so that what its thread submits now, in a callback, is not of this call.
-
-        One that was asked to stop, as all are that time out, may be running still.
-        """
+        """Return whether its code has ended; one that was asked to stop, as all are that time out, may go on."""
         return self._end is not None and not (self.terms or PLAIN).asked
 
     def scope_of_children(self) -> Scope:
@@ -320,6 +354,10 @@ class Task(Future[Any]):
         """Have the pool's own `hook(task)` called at the end, before anybody else learns of it."""
         (self._attached or self._attach()).hooks.append(hook)  # type: ignore[arg-type]  # it is called with this task
 
+    def call_first(self, callback: Callback) -> None:
+        """Have a callback called before all others. Only for a hook: the callbacks are called after it."""
+        (self._attached or self._attach()).callbacks.insert(0, callback)
+
     def _dissolve(self) -> None:
         terms = self.on_terms()
         if terms.own_scope is not None:
@@ -341,7 +379,8 @@ class Task(Future[Any]):
         worker = here.worker
         if worker is None or worker.crew is not self._crew.staff:
             return super()._wait(timeout)
-        return self._crew.staff.wait_inside(worker, self, timeout)
+        with shield():
+            return self._crew.staff.wait_inside(worker, self, timeout)
 
     @property
     def _condition(self) -> threading.Condition:  # type: ignore[override]  # the stdlib's is a plain attribute

@@ -21,8 +21,13 @@ FOREVER: Instant = float("inf")
 
 
 class Terms:
-    """This is what is agreed upon for a call, and what the pool needs to keep to it."""
+    """This is what is agreed upon for a call, and what the pool needs to keep to it.
 
+    As long as there is nothing to note of this very call, the Options that it was submitted with stand here
+    instead, shared by all calls of a view: to make a record for each made those 10 % slower.
+    """
+
+    lean = False
     __slots__ = ("alarm", "asked", "deadline", "guard", "options", "own_scope", "scope", "worker")
 
     def __init__(self, options: Options = NO_OPTIONS) -> None:
@@ -43,5 +48,5 @@ class Terms:
         """Whether it was asked to stop while it ran."""
 
 
-PLAIN = Terms()
-"""Those of a call without terms. Nobody may change them."""
+PLAIN = NO_OPTIONS
+"""Those of a call without terms."""

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import Context
 from functools import partial
-from itertools import count
 from types import TracebackType
 from typing import Any, Literal, cast
 
 from millhand.core.clock import Seconds
 from millhand.policy.rank import DEFAULT_AGEING
+from millhand.policy.scaling import Scaling
 from millhand.pool.crew import Crew
 from millhand.pool.options import NO_OPTIONS, Settings, WhenFull
 from millhand.pool.order import OrderName
 from millhand.pool.pool import Pool
+from millhand.pool.sizing import Sizing
+
+NO_CONTEXT: Any = [].clear
+"""Returns None in the shortest time that a call can take."""
 
 GRACE: Seconds = 1.0
 """How long a `with` body that raised waits for the calls that run."""
-
-_numbers = count()
 
 
 class ThreadPool(Pool, ThreadPoolExecutor):
@@ -32,7 +33,8 @@ class ThreadPool(Pool, ThreadPoolExecutor):
     and sys.exit included, cancels what waits, gives what runs a second, and lets the program go on or end.
 
     Args:
-        max_workers: how many calls run at once; None: as the standard library chooses.
+        max_workers: how many calls run at once; None: as the standard library chooses. Two numbers, as (2, 32):
+            as many between them as the load is worth (see `millhand.policy.scaling`).
         thread_name_prefix: the threads are called `<prefix>_<number>`.
         initializer: called first in each thread; if it raises, the pool is broken.
         initargs: its arguments.
@@ -47,7 +49,9 @@ class ThreadPool(Pool, ThreadPoolExecutor):
             then the newest, first; "fair": the keys take turns, within a key as "fifo".
         ageing: how long a call must wait to make up for one level of priority; None: priorities are strict.
         total_timeout: when all calls of this pool must have ended, counted from now.
-        copy_context: whether a call sees the submitter's contextvars; without, it starts with empty ones.
+        idle_timeout: for an elastic pool, for how long fewer workers must have been enough before it shrinks.
+        copy_context: whether a call sees the submitter's contextvars, and is cancelled with the call that it is
+            submitted from; without, it is on its own, and shares its worker's, as in the standard library.
 
     Raises:
         ValueError: an argument is not what it should be; the message says which.
@@ -56,7 +60,7 @@ class ThreadPool(Pool, ThreadPoolExecutor):
 
     def __init__(  # noqa: PLR0913 - the standard library's four, and what makes the difference, each by its name
         self,
-        max_workers: int | None = None,
+        max_workers: int | tuple[int, int] | None = None,
         thread_name_prefix: str = "",
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
@@ -67,10 +71,13 @@ class ThreadPool(Pool, ThreadPoolExecutor):
         order: OrderName = "fifo",
         ageing: Seconds | None = DEFAULT_AGEING,
         total_timeout: Seconds | None = None,
+        idle_timeout: Seconds = 10.0,
         copy_context: bool = True,
     ) -> None:
-        name = thread_name_prefix or f"ThreadPool-{next(_numbers)}"
-        ThreadPoolExecutor.__init__(self, max_workers, name, initializer, initargs)
+        elastic = Scaling(*max_workers, idle_timeout) if isinstance(max_workers, tuple) else None
+        size = max_workers[1] if isinstance(max_workers, tuple) else max_workers
+        ThreadPoolExecutor.__init__(self, size, thread_name_prefix, initializer, initargs)
+        name = self._thread_name_prefix or ""  # the standard library has chosen one, if there was none
         settings = Settings(
             queue_size=queue_size,
             when_full=when_full,
@@ -78,11 +85,15 @@ class ThreadPool(Pool, ThreadPoolExecutor):
             total_timeout=total_timeout,
             order=order,
             ageing=ageing,
+            copy_context=copy_context,
         )
         initialize = partial(initializer, *initargs) if initializer else None
+        self._idle_timeout = idle_timeout
         self._crew: Crew = Crew(self, self._max_workers, name, settings, initialize)
+        if elastic is not None:
+            self._scale(elastic)
         if not copy_context:
-            self._copy_context = Context
+            self._copy_context = NO_CONTEXT
         if total_timeout is not None:
             self._options = NO_OPTIONS
         # Programs look at these two, as len(pool._threads) or pool._work_queue.qsize(): they show the real ones.
@@ -106,19 +117,34 @@ class ThreadPool(Pool, ThreadPoolExecutor):
         self._crew.close(cancel=False)
         return self._crew.join(timeout)
 
-    def resize(self, max_workers: int) -> None:
-        """Change how many calls may run at once.
+    def resize(self, max_workers: int | tuple[int, int]) -> None:
+        """Change how many calls may run at once; two numbers: between which the load decides.
 
         Returns at once. Growth takes effect before the next call is started; shrinking never interrupts a
         running call, so the pool may stay above `max_workers` until those calls end.
 
         Raises:
-            ValueError: max_workers is less than 1.
+            ValueError: max_workers is less than 1, or the first of two more than the second.
         """
+        if isinstance(max_workers, tuple):
+            self._scale(Scaling(*max_workers, self._idle_timeout, self._crew.size))
+            return
         if max_workers < 1:
             raise ValueError(f"max_workers must be at least 1, got {max_workers}; to stop for a while, use pause()")
+        self._end_scaling()
         self._max_workers = max_workers
         self._crew.resize(max_workers)
+
+    def _scale(self, scaling: Scaling) -> None:
+        self._end_scaling()
+        self._max_workers = scaling.high
+        self._crew.sizing = Sizing(self._crew, self._crew.timers, scaling)
+        self._crew.resize(scaling.size)
+
+    def _end_scaling(self) -> None:
+        if self._crew.sizing is not None:
+            self._crew.sizing.stopped = True
+            self._crew.sizing = None
 
     def pause(self) -> None:
         """Start no more calls until `resume`. Those that run go on; what is submitted waits."""
@@ -137,10 +163,22 @@ class ThreadPool(Pool, ThreadPoolExecutor):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> Literal[False]:
-        if kind is None:
-            self.shutdown()
+        if kind is not None:
+            self._leave_soon()
             return False
-        self.shutdown(wait=False, cancel_futures=True)
-        if not self._crew.join(GRACE):
-            self._crew.abandon()
+        try:
+            self.shutdown()
+        except (KeyboardInterrupt, SystemExit):  # while it waited for what was submitted
+            self._leave_soon()
+            raise
         return False
+
+    def _leave_soon(self) -> None:
+        """Cancel what waits, give what runs a second, and let the program go on or end."""
+        self.shutdown(wait=False, cancel_futures=True)
+        left = False
+        try:
+            left = self._crew.join(GRACE)
+        finally:  # also when somebody is too impatient for that second
+            if not left:
+                self._crew.abandon()

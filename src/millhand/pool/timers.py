@@ -65,15 +65,21 @@ class Timers:
         """Have `action` called at a monotonic time. Raises RuntimeError if no thread can be started."""
         alarm = Alarm(action)
         with self._changed:
-            if self._thread is None and not self._stopped:
-                thread = threading.Thread(target=self._run, name=self._thread_name)
-                thread.start()
-                self._thread = thread
+            self.start()
             entry = (due, next(self._sequence), alarm)
             heappush(self._heap, entry)
             if self._heap[0] is entry:
                 self._changed.notify()
         return alarm
+
+    def start(self) -> None:
+        """Start the thread if it does not run yet. Raises RuntimeError if no thread can be started."""
+        if self._thread is None:
+            with self._changed:
+                if self._thread is None and not self._stopped:
+                    thread = threading.Thread(target=self._run, name=self._thread_name)
+                    thread.start()
+                    self._thread = thread
 
     def call_off(self, alarm: Alarm) -> None:
         """Forget an alarm; nothing happens if it has rung."""

@@ -28,6 +28,7 @@ class Worker(Tally):
         "number",
         "task",
         "thread",
+        "usual",
         "waits_for",
         "written_off",
     )
@@ -49,6 +50,8 @@ class Worker(Tally):
         self.alarm_at: Instant = float("inf")
         self.alarm: Alarm | None = None
         """The alarm for the next of its limits, and when it rings."""
+        self.usual: object = None
+        """The terms of the tasks that it just performs; another object, if each has to be told of."""
         self.thread: threading.Thread
 
     def look(self) -> WorkerStats:

@@ -1,0 +1,217 @@
+"""The pool of coroutines: async functions, a bounded number at once, on a loop of its own or on the running one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
+from contextvars import Context
+from itertools import count
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
+
+from millhand.core.clock import Seconds
+from millhand.policy.rank import DEFAULT_AGEING
+from millhand.pool.future import Future
+from millhand.pool.loop_crew import LoopCrew
+from millhand.pool.options import NO_OPTIONS, Settings, WhenFull
+from millhand.pool.order import OrderName
+from millhand.pool.pool import Pool
+
+if TYPE_CHECKING:
+    from millhand.pool.async_map import AsyncMap
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+GRACE: Seconds = 1.0
+"""How long a `with` body that raised waits for the calls that run to be cancelled."""
+
+_numbers = count()
+
+
+class CoroutinePool(Pool):
+    """This runs async functions, up to `max_workers` at once, with all that `ThreadPool` has for threads.
+
+    They run on a loop of the pool's own, in one thread that the first `submit` starts, so any program can use it:
+
+        with CoroutinePool(50) as pool:
+            pages = [pool.submit(fetch, url) for url in urls]
+
+    or on the loop that runs already, where they can use what is bound to that loop:
+
+        async with CoroutinePool(50) as pool:
+            async for page in pool.amap(fetch, urls): ...
+
+    `future.cancel(running=True)`, a timeout, and whatever else stops a call, cancels the coroutine. A call that
+    timed out and is still there a tenth of a second later has its place written off and given to another one.
+    A future is awaited on the pool's loop, never waited for: `result()` there raises RuntimeError. While a call
+    awaits another one of its own pool, its place is lent, so calls may await each other to any depth.
+
+    Shutdown, the end of the interpreter and garbage collection work as with ThreadPool: what was submitted still
+    runs. A body that is left by an exception cancels what waits and what runs, and waits a second for that.
+
+    Args:
+        max_workers: how many calls run at once.
+        thread_name_prefix: the loop's thread is called so.
+        queue_size: how many calls may wait; 0: a call is taken only if there is room to run it; None: no bound.
+        when_full: what `submit` does when every place is taken, as with ThreadPool. "caller_runs": the call runs on
+            the loop at once, beyond `max_workers`, and the submitter waits until it has ended.
+        submit_timeout: how long "block" waits before it raises QueueFull; None: as long as it takes.
+        order: "fifo", "lifo" or "fair", as with ThreadPool.
+        ageing: how long a call must wait to make up for one level of priority; None: priorities are strict.
+        total_timeout: when all calls of this pool must have ended, counted from now.
+        copy_context: whether a call sees the submitter's contextvars; without, it starts with empty ones.
+
+    Raises:
+        ValueError: an argument is not what it should be; the message says which.
+    """
+
+    _crew: LoopCrew
+
+    def __init__(  # noqa: PLR0913 - ThreadPool's, each by its name
+        self,
+        max_workers: int = 100,
+        thread_name_prefix: str = "",
+        *,
+        queue_size: int | None = 100_000,
+        when_full: WhenFull = "block",
+        submit_timeout: Seconds | None = None,
+        order: OrderName = "fifo",
+        ageing: Seconds | None = DEFAULT_AGEING,
+        total_timeout: Seconds | None = None,
+        copy_context: bool = True,
+    ) -> None:
+        check_size(max_workers)
+        name = thread_name_prefix or f"CoroutinePool-{next(_numbers)}"
+        settings = Settings(
+            queue_size=queue_size,
+            when_full=when_full,
+            submit_timeout=submit_timeout,
+            total_timeout=total_timeout,
+            order=order,
+            ageing=ageing,
+        )
+        self._crew = LoopCrew(self, max_workers, name, settings)
+        if not copy_context:
+            self._copy_context = Context
+        if total_timeout is not None:
+            self._options = NO_OPTIONS
+
+    if TYPE_CHECKING:
+        # What is promised of an async function is what it returns when it is awaited.
+
+        def submit(  # type: ignore[override]  # as said above
+            self, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+        ) -> Future[T]:
+            """Run the coroutine of `fn(*args, **kwargs)`; TypeError if fn is no async function; else as any pool."""
+            ...
+
+        def run(  # type: ignore[override]  # as said above
+            self, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+        ) -> asyncio.Future[T]:
+            """Run it as `submit` does, for asyncio."""
+            ...
+
+        def amap(  # type: ignore[override]  # as said above
+            self,
+            fn: Callable[..., Coroutine[Any, Any, T]],
+            /,
+            *iterables: Iterable[Any] | AsyncIterable[Any],
+            buffersize: int | None = None,
+            ordered: bool = True,
+        ) -> AsyncMap[T]:
+            """Run it on the items of a source, for asyncio."""
+            ...
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as the stdlib
+        """Take no more work; may be called again.
+
+        What waits still runs, unless `cancel_futures`. With `wait`, this returns when all calls and the loop's
+        thread have ended, except calls that were written off.
+
+        Raises:
+            RuntimeError: with `wait`, on the pool's own loop, which it would block; leave its `async with`.
+        """
+        self._crew.close(cancel=cancel_futures)
+        if wait:
+            self._crew.join()
+
+    def drain(self, timeout: Seconds | None = None) -> bool:
+        """Take no more work and finish what there is; return whether all of it ended within `timeout`."""
+        self._crew.close(cancel=False)
+        return self._crew.join(timeout)
+
+    def resize(self, max_workers: int) -> None:
+        """Change how many calls may run at once; a call that runs is never interrupted for it.
+
+        Raises:
+            ValueError: max_workers is less than 1.
+        """
+        check_size(max_workers)
+        self._crew.resize(max_workers)
+
+    def pause(self) -> None:
+        """Start no more calls until `resume`. Those that run go on; what is submitted waits."""
+        self._crew.pause()
+
+    def resume(self) -> None:
+        """Start calls again."""
+        self._crew.resume()
+
+    @property
+    def idle(self) -> int:
+        """How many calls could start right now."""
+        stats = self.stats()
+        return max(0, self._crew.size - stats.running - stats.waiting)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> Literal[False]:
+        if kind is None:
+            try:
+                self.shutdown()
+            except (KeyboardInterrupt, SystemExit):  # while it waited for what was submitted
+                self._leave_soon()
+                raise
+        else:
+            self._leave_soon()
+        return False
+
+    def _leave_soon(self) -> None:
+        self._cancel_all()
+        left = False
+        try:
+            left = self._crew.join(GRACE)
+        finally:  # also when somebody is too impatient for that second
+            if not left:
+                self._crew.abandon()
+
+    def _cancel_all(self) -> None:
+        self._crew.close(cancel=True)
+        self._crew.cancel_running()
+
+    async def __aenter__(self) -> CoroutinePool:
+        self._crew.attach()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> Literal[False]:
+        if kind is None:
+            self._crew.close(cancel=False)
+            try:
+                await self._crew.join_here()
+            except BaseException:  # cancelled while it waited for what was submitted
+                self._cancel_all()
+                await self._crew.join_here(GRACE)
+                raise
+            return False
+        self._cancel_all()
+        await self._crew.join_here(GRACE)
+        return False
+
+
+def check_size(max_workers: object) -> None:
+    """Raise ValueError unless so many calls can run at once."""
+    if not isinstance(max_workers, int) or isinstance(max_workers, bool) or max_workers < 1:
+        raise ValueError(f"max_workers must be a whole number, 1 at least, got {max_workers!r}")
