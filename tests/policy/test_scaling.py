@@ -64,11 +64,11 @@ def follow(scaling: Scaling, history: Sequence[Scene]) -> list[Scaling]:
 
 def climb(scaling: Scaling, seconds: float, rate: Callable[[int], float], cpu: float = 1.0) -> list[Scaling]:
     """Follow a load that ends so many calls a second at each size, and always has some waiting."""
-    states = [scaling]
+    states, rest = [scaling], 0.0
     for _ in range(round(seconds / INTERVAL)):
         size = states[-1].size
-        ended = round(rate(size) * INTERVAL)
-        states.append(states[-1].after(Load(INTERVAL, size, 100, ended, size * INTERVAL, cpu * INTERVAL)))
+        ended, rest = divmod(rate(size) * INTERVAL + rest, 1.0)
+        states.append(states[-1].after(Load(INTERVAL, size, 100, int(ended), size * INTERVAL, cpu * INTERVAL)))
     return states
 
 
@@ -248,6 +248,22 @@ def test_another_load_makes_it_begin_at_half_the_size_but_not_within_a_second(ra
 
     assert (size, smaller) == (8, 4)
     assert LONG <= moment + EPSILON < 2 * LONG
+
+
+def test_a_second_in_which_a_few_more_calls_end_is_not_another_load() -> None:
+    found = climb(Scaling(2, 32, size=4), 20, lambda size: peak_at_8(size) / 50)[-1]
+
+    lucky = climb(found, 1.2, lambda size: 33)
+    states = climb(lucky[-1], 5, lambda size: peak_at_8(size) / 50)
+
+    assert {state.size for state in (*lucky, *states)} == {found.size}
+
+
+def test_what_is_served_eight_at_a_time_gets_no_more_workers_as_time_goes_by() -> None:
+    states = climb(Scaling(2, 256), 340, lambda size: 20 * min(size, 8), cpu=0.0)
+
+    assert {state.size for state in states} == {2, 4, 8, 16}
+    assert states[-1].size == 16  # one step more than is of use, to notice when more would be
 
 
 # While fewer would do.

@@ -22,6 +22,7 @@ from millhand.core.errors import TaskDropped
 from millhand.pool import loop_crew
 from millhand.pool.coroutine import CoroutinePool
 from millhand.pool.current import check_cancelled, current_task
+from millhand.pool.timers import Alarm
 
 Pools = Callable[..., CoroutinePool]
 
@@ -288,9 +289,10 @@ def test_calls_await_each_other_to_depth_1000_with_one_place() -> None:
 
     with CoroutinePool(1) as pool:
         assert pool.submit(nest, 1_000).result(10) == 1_000
+        assert contextvars.Context().run(pool.submit, nest, 10).result(10) == 10
         stats = pool.stats()
 
-    assert (stats.done, stats.running) == (1_001, 0)
+    assert (stats.done, stats.running) == (1_012, 0)
 
 
 @pytest.mark.parametrize("way", ["run", "submit", "gather", "amap", "task"])
@@ -402,22 +404,28 @@ def test_a_call_that_catches_its_cancellation_ends_as_it_does(make: Pools) -> No
 def test_a_cancellation_left_over_does_not_hit_the_next_call(make: Pools) -> None:
     """The call cancels itself, and ends before it could notice: the next one must not be cancelled for it."""
 
-    async def cancel_itself(*, later: bool) -> str:
+    async def cancel_itself(*, later: bool, take_back: bool) -> str:
         if later:
             await asyncio.sleep(0)
         task = asyncio.current_task()
         assert task is not None
         task.cancel()
+        if take_back:  # which does not take back what was already on its way, before Python 3.13
+            task.uncancel()
         return "ended"
 
     pool = make(1)
+    pool._crew._turn_ends = float("inf")  # noqa: SLF001 - a turn of the loop in between would be cancelled instead
     futures = [
         future
-        for later in (False, True)
-        for future in (pool.submit(cancel_itself, later=later), pool.submit(give_later, "whole"))
+        for later, take_back in [(False, False), (True, False), (True, True)]
+        for future in (
+            pool.submit(cancel_itself, later=later, take_back=take_back),
+            pool.submit(give_later, "whole"),
+        )
     ]
 
-    assert [future.result(5) for future in futures] == ["ended", "whole"] * 2
+    assert [future.result(5) for future in futures] == ["ended", "whole"] * 3
 
 
 def test_a_call_that_was_asked_to_stop_itself_in_its_first_step_is_cancelled_at_the_next(make: Pools) -> None:
@@ -583,6 +591,25 @@ def test_a_total_timeout_fails_what_still_waits(make: Pools) -> None:
     hold.open()
 
 
+def test_a_call_whose_time_is_over_does_not_begin_though_its_alarm_is_late(make: Pools) -> None:
+    pool = make(1)
+    hold = Hold(pool)
+    calls: list[int] = []
+
+    async def note() -> None:
+        calls.append(1)
+
+    timers = pool._crew.timers  # noqa: SLF001 - to make them late
+    timers.at = lambda due, action: Alarm(action)  # type: ignore[method-assign]  # as above
+    future = pool.with_options(total_timeout=0.01).submit(note)
+    threading.Event().wait(0.015)
+    hold.open()
+
+    assert isinstance(future.exception(5), TaskTimeout)
+    assert calls == []
+    assert pool.stats().timed_out == 1
+
+
 def test_a_deadline_is_inherited_by_what_the_call_submits(make: Pools) -> None:
     pool = make(2)
 
@@ -709,6 +736,21 @@ def test_a_queue_of_no_size_hands_over_only_to_a_free_place(make: Pools) -> None
 
     assert pool.submit(give, 1).result(5) == 1
     holds[1].open()
+
+
+def test_a_submitter_that_waits_for_a_free_place_gets_it_when_a_call_ends(make: Pools) -> None:
+    pool = make(1, queue_size=0)
+    hold = Hold(pool)
+    outcome: list[object] = []
+    thread = threading.Thread(target=lambda: outcome.append(pool.submit(give, 1).result(5)))
+    thread.start()
+    thread.join(0.02)
+    blocked = thread.is_alive()
+    hold.open()
+    thread.join()
+
+    assert blocked
+    assert outcome == [1]
 
 
 def test_priorities_decide_the_order(make: Pools) -> None:
@@ -936,30 +978,46 @@ def test_a_pool_that_is_collected_while_it_is_paused_finishes_what_waits() -> No
     assert [future.result(5) for future in futures] == [0, 1, 2]
 
 
-def test_a_submit_between_the_look_of_an_idle_place_and_its_sleep_is_not_lost(make: Pools) -> None:
-    """The place has found nothing, and says so; what is put before it says so must be seen by its second look."""
-    pool = make(1)
-    crew = pool._crew  # noqa: SLF001 - the race is between two of its lines
-    late: list[Any] = []
+@pytest.mark.parametrize("look", ["get_nowait", "empty"])
+def test_what_is_put_right_after_a_look_that_found_nothing_is_seen_by_the_second_look(make: Pools, look: str) -> None:
+    """A submit puts, sees that somebody is at work, and tells nobody: who finds nothing must say so and look again."""
 
     class Items(SimpleQueue):  # type: ignore[type-arg]  # as in queue.py
         def get_nowait(self) -> Any:
             try:
                 return super().get_nowait()
             except Empty:
-                if armed.is_set():
-                    armed.clear()
-                    late.append(pool.submit(give, 2))
-                    told.set()
+                put_late("get_nowait")
                 raise
 
+        def empty(self) -> bool:
+            found = super().empty()
+            if found:
+                put_late("empty")
+            return found
+
+    def put_late(seen: str) -> None:
+        if seen == look and armed.is_set():
+            armed.clear()
+            crew._short = False  # noqa: SLF001 - as it is while a place is at work
+            late.append(pool.submit(give, 2))
+            told.set()
+
+    pool = make(1)
+    crew = pool._crew  # noqa: SLF001 - the race is between two of its lines
+    late: list[Any] = []
     armed, told = threading.Event(), threading.Event()
     items = Items()
     crew.items, crew.line._items, crew.line.put = items, items, items.put  # noqa: SLF001 - as above
-    first = pool.submit(give_later, 1)
-    armed.set()
+    if look == "get_nowait":
+        armed.set()
+    assert pool.submit(give, 1).result(5) == 1
+    if look == "empty":
+        while not crew._idle:  # noqa: SLF001 - the place is on its way to sleep
+            time.sleep(0)
+        armed.set()
+        crew.wake()
 
-    assert first.result(5) == 1
     assert told.wait(5)
     assert late[0].result(5) == 2
 

@@ -13,6 +13,7 @@ import pytest
 
 from millhand import Future, PoolClosed, TaskTimeout, ThreadPool
 from millhand.core.errors import TaskCancelled
+from millhand.pool.coroutine import CoroutinePool
 from millhand.pool.current import check_cancelled, current_task
 from millhand.pool.group import GroupScope
 from millhand.pool.interrupt import Interrupted
@@ -201,11 +202,12 @@ def test_no_call_of_the_group_starts_after_the_first_error(narrow: ThreadPool) -
 
 def test_no_call_starts_after_the_first_error_although_cancelling_the_others_takes_long(pool: ThreadPool) -> None:
     started: list[int] = []
-    busy, passed = Gate(pool), threading.Event()
+    busy, passed, first = Gate(pool), threading.Event(), threading.Lock()
 
     def let_the_other_worker_pass_all_of_them(_: object) -> None:
-        busy.open()
-        assert passed.wait(5)
+        if not passed.is_set() and first.acquire(blocking=False):  # the worker that cancels; then the other comes by
+            busy.open()
+            assert passed.wait(5)
 
     with pytest.raises(ExceptionGroup), pool.group() as group:
         gate = Gate(pool)
@@ -851,6 +853,40 @@ def test_an_async_group_with_a_deadline_fails_on_time(narrow: ThreadPool) -> Non
 def test_async_with_needs_an_asyncio_task(pool: ThreadPool) -> None:
     with pytest.raises(RuntimeError, match="use `with`"):
         pool.group().__aenter__().send(None)
+
+
+# Of coroutines.
+
+
+def test_an_error_cancels_the_coroutines_of_a_group() -> None:
+    async def sleep_long(entered: threading.Event) -> None:
+        entered.set()
+        await asyncio.sleep(10)
+
+    async def fail_soon() -> None:
+        raise ValueError
+
+    with CoroutinePool(2) as pool:
+        with pytest.raises(ExceptionGroup), pool.group() as group:
+            entered = threading.Event()
+            sleeping = group.submit(sleep_long, entered)
+            assert entered.wait(5)
+            group.submit(fail_soon)
+
+        assert sleeping.cancelled()
+
+
+def test_groups_in_groups_of_coroutines_end_although_one_runs_at_a_time() -> None:
+    with CoroutinePool(1) as pool:
+
+        async def descend(n: int) -> int:
+            if n == 0:
+                return 0
+            async with pool.group() as group:
+                future = group.submit(descend, n - 1)
+            return cast("int", await future) + 1
+
+        assert pool.submit(descend, 30).result(10) == 30
 
 
 # Asked to stop.

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from millhand import Future, TaskTimeout, ThreadPool
-from millhand.pool.current import shield
+from millhand.pool.current import check_cancelled, shield
 from millhand.pool.interrupt import Guard, Interrupted
 from millhand.pool.task import Task
 from tests.pool.gate import Gate, lost
@@ -248,6 +248,7 @@ def test_a_call_run_inside_of_an_interrupted_one_is_not_hit() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it may hit a finaliser, and is lost
 def test_an_interruption_that_hits_while_the_call_submits_costs_the_pool_no_place() -> None:
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
@@ -261,6 +262,7 @@ def test_an_interruption_that_hits_while_the_call_submits_costs_the_pool_no_plac
                     entered.set()
                     while True:
                         target.submit(int)
+                        check_cancelled()
 
                 future = view.submit(submit_on_and_on)
                 assert entered.wait(5)

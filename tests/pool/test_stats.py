@@ -211,11 +211,11 @@ def test_a_long_call_is_measured_however_many_quick_ones_there_were() -> None:
     with ThreadPool(1) as pool:
         wait([pool.submit(int) for _ in range(1_500)])
         for _ in range(3):
-            pool.submit(time.sleep, 0.01).result()
+            pool.submit(time.sleep, 0.02).result()
         stats = pool.stats()
 
     assert sum(n for limit, n in stats.run_time.counts.items() if limit > 0.01) >= 3
-    assert [slow.name for slow in stats.slowest[:3]] == ["sleep"] * 3
+    assert [slow.name for slow in stats.slowest].count("sleep") == 3
 
 
 def test_the_slowest_calls_are_named_longest_first() -> None:

@@ -15,6 +15,9 @@ from millhand import ThreadPool
 from millhand.pool.interrupt import Guard, Interrupted
 from tests.pool.gate import lost
 
+# An interruption may hit a finaliser that happens to run in the call: then it is lost, and Python says so.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 ROUNDS = 20_000
 
 

@@ -92,7 +92,7 @@ class NestedWaitLimit(MillhandError, RuntimeError):
 
     def __str__(self) -> str:
         return (
-            f"{self.limit} workers wait for calls of their own pool, the last in this chain: {' -> '.join(self.chain)}; "
+            f"{self.limit} workers wait for calls of their own pool, the last one: {' -> '.join(self.chain)}; "
             "let calls return what is left to do instead of waiting for it"
         )
 

@@ -1,7 +1,41 @@
 """Work done here: pools that run calls in this process."""
 
+from typing import TYPE_CHECKING
+
+from millhand.pool.current import check_cancelled, current_task
 from millhand.pool.future import Future
-from millhand.pool.stats import PoolStats
+from millhand.pool.interrupt import Interrupted
+from millhand.pool.pool import Group, Pool, PoolView, SubPool
+from millhand.pool.stats import Histogram, PoolStats, SlowTask, WorkerStats
+from millhand.pool.task import Task
 from millhand.pool.thread import ThreadPool
 
-__all__ = ["Future", "PoolStats", "ThreadPool"]
+if TYPE_CHECKING:
+    from millhand.pool.coroutine import CoroutinePool
+
+__all__ = [
+    "CoroutinePool",
+    "Future",
+    "Group",
+    "Histogram",
+    "Interrupted",
+    "Pool",
+    "PoolStats",
+    "PoolView",
+    "SlowTask",
+    "SubPool",
+    "Task",
+    "ThreadPool",
+    "WorkerStats",
+    "check_cancelled",
+    "current_task",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import CoroutinePool when it is asked for: it needs asyncio, which would double the time of the import."""
+    if name == "CoroutinePool":
+        from millhand.pool.coroutine import CoroutinePool  # noqa: PLC0415 - as said
+
+        return CoroutinePool
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

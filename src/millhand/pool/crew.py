@@ -17,7 +17,7 @@ from millhand.core.clock import Instant, Seconds
 from millhand.core.errors import PoolClosed
 from millhand.core.events import TaskEnded, TaskStarted, WorkerHired, WorkerWrittenOff
 from millhand.pool import interpreter_exit
-from millhand.pool.current import here
+from millhand.pool.current import bare, here, mark_inside
 from millhand.pool.future import RAISED, Callback, End, Future
 from millhand.pool.interrupt import Guard
 from millhand.pool.options import Settings
@@ -51,6 +51,8 @@ class Crew(Roster):
     def work(self, worker: Worker, first: Callable[[], object] | None) -> None:
         """Be a worker, from the thread's start to its end."""
         here.worker = worker
+        if worker.fresh is bare:
+            mark_inside()
         try:
             if self._initialize():
                 if self.listeners:

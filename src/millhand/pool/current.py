@@ -7,21 +7,12 @@ import operator
 import threading
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context, ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from millhand.pool.task import Task
     from millhand.pool.worker import Worker
-
-
-class _Bare:
-    """This is no context at all: what runs in it shares its thread's."""
-
-    run: Any = staticmethod(operator.call)
-
-
-bare = itertools.repeat(_Bare()).__next__
-"""Returns what a call starts in whose pool copies no contexts."""
 
 
 class _Here(threading.local):
@@ -31,13 +22,32 @@ class _Here(threading.local):
 here = _Here()
 """Of each thread, the worker that it is, if it is one. A loop's worker is it only while its call executes."""
 
-_inside: ContextVar[bool] = ContextVar("millhand_inside")
-_INSIDE = Context()
-_INSIDE.run(_inside.set, True)
-inside = _INSIDE.copy
-"""Returns what a call starts in whose submitter's context was empty. A context that is not, is how a submit knows
-that it may stand inside of a call: the look at `here` costs it 2 %, and most programs have no contextvars."""
 
+class _Bare:
+    """This is no context at all: what runs in it shares its thread's."""
+
+    run: Any = staticmethod(operator.call)
+
+
+_BARE = _Bare()
+_inside: ContextVar[Any] = ContextVar("millhand_inside", default=None)
+"""Set inside of every call. A context that is not empty is how a submit knows that it may stand inside of one: the
+look at `here` costs it 2 %, and most programs have no contextvars."""
+
+_INSIDE = Context()
+_INSIDE.run(_inside.set, _BARE)
+
+inside = _INSIDE.copy
+"""Returns what a call starts in whose submitter's context was empty."""
+
+bare = itertools.repeat(_BARE).__next__
+"""Returns what a call starts in whose pool copies no contexts."""
+
+bare_inside = _inside.get
+"""Returns what a submit to such a pool takes for its context: None outside of any call."""
+
+mark_inside = partial(_inside.set, _BARE)
+"""Lets what is submitted in the current context know that it stands inside of a call."""
 
 _OPEN = nullcontext()
 

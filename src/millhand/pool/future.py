@@ -40,6 +40,8 @@ from enum import Enum
 from threading import TIMEOUT_MAX
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
+from millhand.pool.options import check_priority
+
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
     from concurrent.futures._base import _Waiter
@@ -90,8 +92,16 @@ class Future(StandardFuture[T]):
         self._value: Any = None
         self._attached: _Attached | None = None
 
-    def cancel(self) -> bool:
-        """Drop the call if no worker has taken it; return whether the future is cancelled."""
+    def cancel(self, *, running: bool = False) -> bool:
+        """Drop the call if no worker has taken it; with `running`, ask it to stop if one has.
+
+        A call that is asked to stop notices it at its next `check_cancelled`, or at once if it was submitted
+        with `interrupt=True`; a coroutine is cancelled. Whatever it has submitted is cancelled with it. If it
+        ends by TaskCancelled, its future is cancelled; if it takes no notice, it ends as it does.
+
+        Returns:
+            Whether the future is cancelled; with `running`, also whether the call was asked.
+        """
         if self._end is None:
             with _INSTALLING:  # a second caller waits for the answer of the first
                 decided = self._take_ticket() and self._seize_end()
@@ -101,6 +111,18 @@ class Future(StandardFuture[T]):
             if decided:
                 self._end_as_cancelled()
         return self.cancelled()
+
+    def set_priority(self, priority: int) -> bool:
+        """Have the call run sooner or later, as if it had been submitted with this priority; O(log n).
+
+        Returns:
+            Whether it was still waiting; if not, nothing happens.
+
+        Raises:
+            ValueError: priority is no whole number.
+        """
+        check_priority(priority)
+        return False  # it waits in no pool
 
     def cancelled(self) -> bool:
         """Return whether the call was cancelled."""

@@ -12,7 +12,6 @@ from concurrent.futures import thread as stdlib
 from queue import SimpleQueue
 from typing import Any, cast
 
-
 # ruff: noqa: SLF001 - the standard library has no public name for any of this
 
 HOOK = stdlib

@@ -1,7 +1,9 @@
 """Stopping a thread in the middle of a call, for calls that ask for it: `with_options(interrupt=True)`.
 
 CPython can raise an exception in another thread, between two of its bytecodes: it does not reach into C code, a
-lock that is waited for, or a sleep, before these return. It may hit anywhere in the call, also in its `finally`.
+lock that is waited for, or a sleep, before these return. It may hit anywhere in the call, also in its `finally`; if
+it hits a finaliser or a weakref's callback that the garbage collector calls there, CPython prints "Exception ignored"
+and it is lost. So a loop that must end calls `check_cancelled` now and then nevertheless.
 
 Guarantees:
     It hits only the call that it was meant for: it is sent only while the thread is inside of that call, at most

@@ -40,5 +40,5 @@ class Listeners:
         for listener in self._listeners:
             try:
                 listener(event)
-            except Exception:  # noqa: BLE001 - a listener's failure is no failure of the pool
+            except Exception:
                 log.exception("a listener failed on %r", event)

@@ -196,12 +196,16 @@ class Line:
             task: Task = self._order.pop()
             return task
 
-    def give_back(self, item: Item) -> None:
-        """Let an item wait again that was taken out of the queue, but not exchanged. Only when `ordered`."""
+    def give_back(self, item: Item) -> Item:
+        """Let an item wait again that was taken out of the queue, but not exchanged. Only when `ordered`.
+
+        Returns None: what the worker has then.
+        """
         if item is None or item is TOKEN:
             self._items.put(item)
         else:
             self.put(item)
+        return None
 
     def reprioritise(self, task: Task, priority: int) -> bool:
         """Give a waiting task another priority; False if it does not wait any more."""

@@ -307,17 +307,14 @@ class Roster(Admission):
         """Wait while the pool is paused, then return the item; None if it went back, or was cancelled meanwhile."""
         if self.line.ordered and self._is_held():
             # Something more urgent may come, and who drops tasks must find them all in the line.
-            self.line.give_back(item)
-            item = None
+            item = self.line.give_back(item)
         with self.roster:
             while self._is_held():
                 self._resumed.wait(LOOK)
             too_many = len(self._workers) > self._size + len(self._away)
         if too_many and item is not None and not self._cancels:
-            # The crew shrank, maybe during the pause, and this one leaves: the item goes back to its place in the line.
-            self.line.keep_order()
-            self.line.give_back(item)
-            item = None
+            self.line.keep_order()  # the crew shrank, and this one leaves: the item goes back to its place
+            item = self.line.give_back(item)
         worker.mark = monotonic()  # a pause is no part of a run
         if item is None or not self._cancels:
             return item

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from millhand.core.clock import Instant, Seconds
 from millhand.core.errors import TaskCancelled, TaskDropped, TaskTimeout
-from millhand.pool.current import here, shield
+from millhand.pool.current import here, mark_inside, shield
 from millhand.pool.future import CANCELLED, RAISED, RETURNED, Callback, End, Future
 from millhand.pool.interrupt import Guard, Interrupted
 from millhand.pool.options import NO_OPTIONS, Options, check_priority
@@ -78,15 +78,7 @@ class Task(Future[Any]):
     # For the one who holds it.
 
     def cancel(self, *, running: bool = False) -> bool:
-        """Drop the call if no worker has taken it; with `running`, ask it to stop if one has.
-
-        A call that is asked to stop notices it at its next `check_cancelled`, or at once if it was submitted
-        with `interrupt=True`; a coroutine is cancelled. Whatever it has submitted is cancelled with it. If it
-        ends by TaskCancelled, its future is cancelled; if it takes no notice, it ends as it does.
-
-        Returns:
-            Whether the future is cancelled; with `running`, also whether the call was asked.
-        """
+        """Drop the call if no worker has taken it; with `running`, ask it to stop if one has: see Future."""
         with shield():
             cancelled, may_run = super().cancel(), running and self._end is None
             if not cancelled and may_run:
@@ -94,14 +86,7 @@ class Task(Future[Any]):
             return cancelled or may_run
 
     def set_priority(self, priority: int) -> bool:
-        """Have the call run sooner or later, as if it had been submitted with this priority; O(log n).
-
-        Returns:
-            Whether it was still waiting; if not, nothing happens.
-
-        Raises:
-            ValueError: priority is no whole number.
-        """
+        """Have the call run as if it had been submitted with this priority: see Future."""
         check_priority(priority)
         with shield():
             return self._crew.reprioritise(self, priority)
@@ -152,6 +137,8 @@ class Task(Future[Any]):
         self._args = self._kwargs = self.context = None
         if context is None:
             context = tally.fresh()
+        else:
+            context.run(mark_inside)
         if guard is not None:
             fn = partial(guard.call, fn)
         try:

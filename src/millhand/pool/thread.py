@@ -12,13 +12,11 @@ from millhand.core.clock import Seconds
 from millhand.policy.rank import DEFAULT_AGEING
 from millhand.policy.scaling import Scaling
 from millhand.pool.crew import Crew
+from millhand.pool.current import bare_inside
 from millhand.pool.options import NO_OPTIONS, Settings, WhenFull
 from millhand.pool.order import OrderName
 from millhand.pool.pool import Pool
 from millhand.pool.sizing import Sizing
-
-NO_CONTEXT: Any = [].clear
-"""Returns None in the shortest time that a call can take."""
 
 GRACE: Seconds = 1.0
 """How long a `with` body that raised waits for the calls that run."""
@@ -50,8 +48,8 @@ class ThreadPool(Pool, ThreadPoolExecutor):
         ageing: how long a call must wait to make up for one level of priority; None: priorities are strict.
         total_timeout: when all calls of this pool must have ended, counted from now.
         idle_timeout: for an elastic pool, for how long fewer workers must have been enough before it shrinks.
-        copy_context: whether a call sees the submitter's contextvars, and is cancelled with the call that it is
-            submitted from; without, it is on its own, and shares its worker's, as in the standard library.
+        copy_context: whether a call sees the submitter's contextvars; without, it shares its worker's, as in the
+            standard library.
 
     Raises:
         ValueError: an argument is not what it should be; the message says which.
@@ -93,7 +91,7 @@ class ThreadPool(Pool, ThreadPoolExecutor):
         if elastic is not None:
             self._scale(elastic)
         if not copy_context:
-            self._copy_context = NO_CONTEXT
+            self._copy_context = bare_inside
         if total_timeout is not None:
             self._options = NO_OPTIONS
         # Programs look at these two, as len(pool._threads) or pool._work_queue.qsize(): they show the real ones.
