@@ -1106,6 +1106,11 @@ def test_listeners_learn_of_calls_and_places(make: Pools) -> None:
     assert {"WorkerHired", "WorkerLeft", "PoolResized"} < set(names)
 
 
+def test_there_are_no_sub_pools_and_that_is_said_at_once(make: Pools) -> None:
+    with pytest.raises(TypeError, match="make another CoroutinePool"):
+        make(2).subpool(1)
+
+
 def test_map_and_groups_serve_coroutines_too(make: Pools) -> None:
     pool = make(3)
 

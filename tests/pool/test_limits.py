@@ -250,7 +250,7 @@ def test_a_call_that_returns_at_the_moment_it_times_out_does_not_cost_a_worker()
             ran.wait(0.2)  # until the worker has left the call, and is on to the next one
             return replace(*args, **kwargs)
 
-        crew._replace = replace_late  # type: ignore[method-assign]
+        crew._replace = replace_late  # type: ignore[method-assign]  # a race is forced through it
         overdue = pool.with_options(timeout=SOON).submit(release.wait, 5)
         behind = pool.submit(ran.set)
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
 from contextvars import Context
 from itertools import count
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, ParamSpec, TypeVar
 
 from millhand.core.clock import Seconds
 from millhand.policy.rank import DEFAULT_AGEING
@@ -149,6 +149,13 @@ class CoroutinePool(Pool):
         """
         check_size(max_workers)
         self._crew.resize(max_workers)
+
+    def subpool(self, max_workers: int, **settings: Any) -> NoReturn:
+        """Raise TypeError: what a sub-pool borrows are threads."""
+        raise TypeError(
+            "a sub-pool borrows threads, and a CoroutinePool has none: make another CoroutinePool for it, "
+            "which on the running loop (`async with`) costs no thread either"
+        )
 
     def pause(self) -> None:
         """Start no more calls until `resume`. Those that run go on; what is submitted waits."""
