@@ -9,7 +9,7 @@ OLDEST := 3.11
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test check bench quick race ci clean format
+.PHONY: help setup run test check bench quick race pythons ci clean format
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -39,6 +39,9 @@ quick: .venv/.dev-ready ## Run only the fast tests
 
 race: .venv/.dev-ready ## Hunt races: the stress tests, with threads taking turns every microsecond
 	@MILLHAND_SWITCH_INTERVAL=1e-6 $(PYTEST) --timeout=120 -m stress
+
+pythons: .venv/.dev-ready ## Run the pool's tests on every other CPython that is found
+	@bash .ci/pythons
 
 ci: ## Run what a merge needs, exactly as the CI does
 	@CI=true bash .ci/run </dev/null

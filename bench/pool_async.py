@@ -1,9 +1,9 @@
 """How many calls per second does one event loop await, and how late does it get meanwhile?
 
 Interleaved in one run. Threads: `gather` of `pool.run(noop)` beside `gather` of `loop.run_in_executor` with the
-standard library's pool. Coroutines: a `CoroutinePool` on the running loop beside `gather` with a semaphore, and
-aiometer. Lag: how late a task that sleeps for a millisecond wakes up while calls pass through a pool whose queue is
-full all the time (bar: p99 5 ms).
+standard library's pool. Coroutines: all submitted to a `CoroutinePool` on the running loop, beside `gather` with a
+semaphore, and aiometer. Lag: how late a task that sleeps for a millisecond wakes up while calls pass through a pool
+whose queue is full all the time (bar: p99 5 ms).
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ WORKERS = 10
 AT_ONCE = 100
 
 
-def noop() -> None:
+def noop(_: object = None) -> None:
     pass
 
 
-async def anoop() -> None:
+async def anoop(_: object = None) -> None:
     pass
 
 
@@ -47,13 +47,9 @@ async def stdlib_threads(n: int) -> None:
 
 async def ours_coroutines(n: int) -> None:
     async with CoroutinePool(AT_ONCE) as pool:
-        await asyncio.gather(*(pool.run(anoop) for _ in range(n)))
-
-
-async def ours_coroutines_mapped(n: int) -> None:
-    async with CoroutinePool(AT_ONCE) as pool:
-        async for _ in pool.amap(lambda _: anoop(), range(n), ordered=False):
-            pass
+        futures = [pool.submit(anoop) for _ in range(n)]
+    for future in futures:
+        future.result()
 
 
 async def semaphore(n: int) -> None:
@@ -98,7 +94,7 @@ def compare(
         print(f"{f'  ratio to {name}':<44} {median(figures[ours[0]]) / median(figures[name]):>12.1f} (bar {bar:g})")
 
 
-async def lags(pool: ThreadPool | CoroutinePool, fn: Callable[[], object], n: int) -> list[float]:
+async def lags(pool: ThreadPool | CoroutinePool, fn: Callable[..., object], n: int) -> list[float]:
     late: list[float] = []
 
     async def tick() -> None:
@@ -108,7 +104,7 @@ async def lags(pool: ThreadPool | CoroutinePool, fn: Callable[[], object], n: in
             late.append((time.perf_counter() - due) * 1_000)
 
     ticker = asyncio.create_task(tick())
-    async for _ in pool.amap(lambda _: fn(), range(n), buffersize=1_000):
+    async for _ in pool.amap(fn, range(n), buffersize=1_000):
         pass
     ticker.cancel()
     return late
@@ -129,13 +125,13 @@ def main() -> None:
     compare(3, ("pool.run on 10 threads", ours_threads, n), ("run_in_executor", stdlib_threads, n), rounds=rounds)
     compare(
         3,
-        ("CoroutinePool.run, 100 at once", ours_coroutines, n),
+        ("CoroutinePool.submit, 100 at once", ours_coroutines, n),
         ("gather with a semaphore", semaphore, n),
         ("aiometer.run_all (bar 10)", aiometer_run_all, n // 5),
         rounds=rounds,
     )
 
-    async def through(make: Callable[[], ThreadPool], fn: Callable[[], object]) -> list[float]:
+    async def through(make: Callable[[], ThreadPool], fn: Callable[..., object]) -> list[float]:
         with make() as pool:
             return await lags(pool, fn, n)
 

@@ -40,8 +40,8 @@ class Flood:
         self.pool = pool
 
     def ended(self) -> int:
-        stats = self.pool.stats()
-        return stats.done
+        """Return how many calls have ended so far."""
+        return self.pool.stats().done
 
     def run(self, call: Callable[[], None], seconds: float) -> float:
         """Return calls per second, from the time by which it must have settled."""

@@ -85,7 +85,7 @@ def spend(scaling: Scaling, seconds: float, scene: Scene) -> Scaling:
 # Whatever the load.
 
 
-@settings(max_examples=40)
+@settings(max_examples=30)
 @given(bounds, histories)
 def test_the_size_never_leaves_its_bounds(limits: tuple[int, int], history: list[Scene]) -> None:
     low, high = limits
@@ -93,7 +93,7 @@ def test_the_size_never_leaves_its_bounds(limits: tuple[int, int], history: list
     assert all(low <= state.size <= high for state in follow(Scaling(low, high), history))
 
 
-@settings(max_examples=40)
+@settings(max_examples=30)
 @given(bounds, histories)
 def test_the_same_loads_lead_to_the_same_state_and_leave_earlier_ones_alone(
     limits: tuple[int, int], history: list[Scene]
@@ -104,7 +104,7 @@ def test_the_same_loads_lead_to_the_same_state_and_leave_earlier_ones_alone(
     assert first == second == Scaling(*limits)
 
 
-@settings(max_examples=40)
+@settings(max_examples=30)
 @given(bounds, histories)
 def test_the_size_at_most_doubles_the_largest_so_far(limits: tuple[int, int], history: list[Scene]) -> None:
     sizes = [state.size for state in follow(Scaling(*limits), history)]
@@ -112,7 +112,7 @@ def test_the_size_at_most_doubles_the_largest_so_far(limits: tuple[int, int], hi
     assert all(after <= 2 * max(sizes[: place + 1]) for place, after in enumerate(sizes[1:]))
 
 
-@settings(max_examples=40)
+@settings(max_examples=30)
 @given(bounds, histories)
 def test_a_size_is_left_after_half_a_second_and_for_a_smaller_one_after_a_second(
     limits: tuple[int, int], history: list[Scene]
@@ -126,7 +126,7 @@ def test_a_size_is_left_after_half_a_second_and_for_a_smaller_one_after_a_second
             lasted = 0.0
 
 
-@settings(max_examples=40)
+@settings(max_examples=30)
 @given(bounds, histories)
 def test_what_it_remembers_is_bounded(limits: tuple[int, int], history: list[Scene]) -> None:
     last = follow(Scaling(*limits), history)[-1]

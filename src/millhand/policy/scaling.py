@@ -41,8 +41,8 @@ HEADROOM = 1.25
 
 PATIENCE: Seconds = 10.0
 MOST_PATIENCE: Seconds = 300.0
-"""A size that was found is doubted when it was measured for twice as long as the last time; under a new load, for
-twice the first of these."""
+"""A size that was found is doubted after it was measured for twice the first of these; each further time after twice
+as long as before, up to the other one. Another load begins with the first again."""
 
 UNKNOWN = ((0.0, math.inf),)
 """What was needed of a size that nobody has seen at work: perhaps more."""

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Iterator
 from contextvars import Context
 from itertools import count
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, ParamSpec, Self, TypeVar
 
 from millhand.core.clock import Seconds
 from millhand.policy.rank import DEFAULT_AGEING
 from millhand.pool.future import Future
 from millhand.pool.loop_crew import LoopCrew
-from millhand.pool.options import NO_OPTIONS, Settings, WhenFull
+from millhand.pool.options import NO_OPTIONS, Options, Settings, WhenFull
 from millhand.pool.order import OrderName
-from millhand.pool.pool import Pool
+from millhand.pool.pool import Doors, Group, Pool, PoolView
 
 if TYPE_CHECKING:
     from millhand.pool.async_map import AsyncMap
@@ -29,7 +29,82 @@ GRACE: Seconds = 1.0
 _numbers = count()
 
 
-class CoroutinePool(Pool):
+class CoroutineDoors(Doors):
+    """This is where async functions come in: what is promised of one is what it returns when it is awaited.
+
+    So to a type checker these doors are narrower than those of other executors, which may be given any function.
+    """
+
+    if TYPE_CHECKING:
+
+        def submit(  # type: ignore[override]  # narrower, as said above
+            self, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+        ) -> Future[T]:
+            """Run the coroutine of `fn(*args, **kwargs)`; TypeError if fn is no async function; else as any pool."""
+            ...
+
+        def map(  # type: ignore[override]  # narrower, as said above
+            self,
+            fn: Callable[..., Coroutine[Any, Any, T]],
+            /,
+            *iterables: Iterable[Any],
+            timeout: Seconds | None = None,
+            chunksize: int = 1,
+            buffersize: int | None = None,
+            ordered: bool = True,
+            progress: bool = False,
+        ) -> Iterator[T]:
+            """Run it on the items of a source."""
+            ...
+
+        def run(  # type: ignore[override]  # narrower, as said above
+            self, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+        ) -> asyncio.Future[T]:
+            """Run it as `submit` does, for asyncio."""
+            ...
+
+        def amap(  # type: ignore[override]  # narrower, as said above
+            self,
+            fn: Callable[..., Coroutine[Any, Any, T]],
+            /,
+            *iterables: Iterable[Any] | AsyncIterable[Any],
+            buffersize: int | None = None,
+            ordered: bool = True,
+        ) -> AsyncMap[T]:
+            """Run it on the items of a source, for asyncio."""
+            ...
+
+        def with_options(  # noqa: PLR0913 - as those of any pool
+            self,
+            *,
+            timeout: Seconds | None = None,
+            total_timeout: Seconds | None = None,
+            priority: int = 0,
+            key: Any = None,
+            interrupt: bool = False,
+            when_full: WhenFull | None = None,
+            submit_timeout: Seconds | None = None,
+        ) -> CoroutineView:
+            """Return an executor that submits here, with options for each call."""
+            ...
+
+    def group(self, *, total_timeout: Seconds | None = None) -> CoroutineGroup:
+        """Return a group, as any pool does."""
+        return CoroutineGroup(self, total_timeout)
+
+    def _bind(self, options: Options) -> CoroutineView:
+        return CoroutineView(self, options)
+
+
+class CoroutineView(CoroutineDoors, PoolView):
+    """This is a pool of coroutines with options bound; see PoolView."""
+
+
+class CoroutineGroup(CoroutineDoors, Group):
+    """This is a set of coroutines that are over when its body is left; see `pool.group` for what that means."""
+
+
+class CoroutinePool(CoroutineDoors, Pool):
     """This runs async functions, up to `max_workers` at once, with all that `ThreadPool` has for threads.
 
     They run on a loop of the pool's own, in one thread that the first `submit` starts, so any program can use it:
@@ -96,32 +171,6 @@ class CoroutinePool(Pool):
             self._copy_context = Context
         if total_timeout is not None:
             self._options = NO_OPTIONS
-
-    if TYPE_CHECKING:
-        # What is promised of an async function is what it returns when it is awaited.
-
-        def submit(  # type: ignore[override]  # as said above
-            self, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
-        ) -> Future[T]:
-            """Run the coroutine of `fn(*args, **kwargs)`; TypeError if fn is no async function; else as any pool."""
-            ...
-
-        def run(  # type: ignore[override]  # as said above
-            self, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
-        ) -> asyncio.Future[T]:
-            """Run it as `submit` does, for asyncio."""
-            ...
-
-        def amap(  # type: ignore[override]  # as said above
-            self,
-            fn: Callable[..., Coroutine[Any, Any, T]],
-            /,
-            *iterables: Iterable[Any] | AsyncIterable[Any],
-            buffersize: int | None = None,
-            ordered: bool = True,
-        ) -> AsyncMap[T]:
-            """Run it on the items of a source, for asyncio."""
-            ...
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as the stdlib
         """Take no more work; may be called again.
@@ -197,7 +246,7 @@ class CoroutinePool(Pool):
         self._crew.close(cancel=True)
         self._crew.cancel_running()
 
-    async def __aenter__(self) -> CoroutinePool:
+    async def __aenter__(self) -> Self:
         self._crew.attach()
         return self
 

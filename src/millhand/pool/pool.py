@@ -184,8 +184,7 @@ class Doors(Executor):
         Raises:
             ValueError: an option is not what it should be; the message says which.
         """
-        return PoolView(
-            self,
+        return self._bind(
             Options(
                 timeout=timeout,
                 total_timeout=total_timeout,
@@ -194,7 +193,7 @@ class Doors(Executor):
                 interrupt=interrupt,
                 when_full=when_full,
                 submit_timeout=submit_timeout,
-            ),
+            )
         )
 
     def group(self, *, total_timeout: Seconds | None = None) -> Group:
@@ -213,6 +212,9 @@ class Doors(Executor):
             ValueError: total_timeout is no number of seconds above 0.
         """
         return Group(self, total_timeout)
+
+    def _bind(self, options: Options) -> PoolView:
+        return PoolView(self, options)
 
 
 class PoolView(Doors):

@@ -93,7 +93,7 @@ class Sizing:
 
     def _note(self, now: Instant, stats: PoolStats) -> None:
         self._looked_at, self._cpu = now, time.process_time()
-        self._ended = stats.done + stats.failed + stats.cancelled + stats.timed_out
+        self._ended = stats.done + stats.failed + stats.timed_out  # a bulk of cancelled calls says nothing of a rate
 
     def _set_alarm(self, due: Instant) -> None:
         self._timers.at(due, self._ring)

@@ -165,7 +165,7 @@ class Task(Future[Any]):
         self._value = value
         self._end = RETURNED
         attached = self._attached
-        return () if attached is None else attached.tell(self, RETURNED)
+        return () if attached is None else self._tell(attached, RETURNED)
 
     def finish(self, end: End, value: object, tally: Tally) -> Sequence[Callback] | None:
         """End the future as the one who took the ticket; return the callbacks to be called.
@@ -339,11 +339,11 @@ class Task(Future[Any]):
 
     def at_end(self, hook: Callable[[Task], object]) -> None:
         """Have the pool's own `hook(task)` called at the end, before anybody else learns of it."""
-        (self._attached or self._attach()).hooks.append(hook)  # type: ignore[arg-type]  # it is called with this task
+        self._attach().hooks.append(hook)  # type: ignore[arg-type]  # it is called with this task
 
     def call_first(self, callback: Callback) -> None:
         """Have a callback called before all others. Only for a hook: the callbacks are called after it."""
-        (self._attached or self._attach()).callbacks.insert(0, callback)
+        self._attach().callbacks.insert(0, callback)
 
     def _dissolve(self) -> None:
         terms = self.on_terms()
