@@ -27,6 +27,7 @@ check: .venv/.dev-ready ## Check format, lint, types and architecture
 	@$(BIN)/ruff format --check --quiet . || { echo "Some files are not formatted; remedy: make format" >&2; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/basedpyright --level error >.venv/pyright.txt || { cat .venv/pyright.txt; exit 1; }
 	@$(PYTEST) --quiet tests/architecture
 
 bench: .venv/.dev-ready ## Run every benchmark, one after the other

@@ -28,7 +28,7 @@ NewOrder = Callable[[], Order]
 
 class Entry:
     def __init__(self, task: Any, priority: int, ready_at: float, key: Hashable) -> None:
-        self.task, self.priority, self.ready_at, self.key = task, priority, ready_at, key
+        self.task, self.priority, self.submitted_at, self.key = task, priority, ready_at, key
         self.turn: Any = None
 
     @property
@@ -71,7 +71,7 @@ class Model:
     def turn(self, item: Entry) -> tuple[float, ...]:
         if self.name == "lifo":
             return -item.priority, -item.task
-        return *rank(item.priority, item.ready_at, self.ageing), item.task
+        return *rank(item.priority, item.submitted_at, self.ageing), item.task
 
     def line(self, key: Hashable) -> list[Entry]:
         return sorted((item for item in self.waiting if item.key == key), key=self.turn)
@@ -241,7 +241,7 @@ def test_a_change_of_priority_equals_a_push_with_it(
 
     for item, (_, priority) in zip(entries, calls, strict=True):
         assert changed.reprioritise(item, priority)
-    fill(pushed, [entry(item.task, item.priority, item.ready_at, key=item.key) for item in entries])
+    fill(pushed, [entry(item.task, item.priority, item.submitted_at, key=item.key) for item in entries])
 
     assert drain(changed) == drain(pushed)
 

@@ -30,7 +30,7 @@ from millhand.pool.future import End, running_loop
 from millhand.pool.guests import Guests
 from millhand.pool.interpreter_exit import HOOK
 from millhand.pool.listeners import Listener, Listeners
-from millhand.pool.options import Settings
+from millhand.pool.options import Options, Settings
 from millhand.pool.queues import Line
 from millhand.pool.scope import leave
 from millhand.pool.stats import Books, PoolStats, Tally
@@ -93,7 +93,12 @@ class Admission(ABC):
 
     def listen(self, listener: Listener) -> None:
         """Tell a listener what happens from now on."""
-        self.listeners.add(listener)
+        self.listeners.append(listener)
+
+    def forget(self, listener: Listener) -> None:
+        """Tell a listener no more; nothing happens if it is not told."""
+        with suppress(ValueError):
+            self.listeners.remove(listener)
 
     @abstractmethod
     def stats(self) -> PoolStats:
@@ -199,10 +204,10 @@ class Admission(ABC):
         terms = task.terms
         if here.worker is not None or self.deadline < FOREVER or not (terms is None or terms.lean):
             return False
-        if terms is not None:
-            if terms.options.priority and not self.line.ordered:
+        if isinstance(terms, Options):
+            if terms.priority and not self.line.ordered:
                 self.line.keep_order()
-            if terms.options.timeout is not None:
+            if terms.timeout is not None and not self.timers.runs:
                 with suppress(RuntimeError):  # then its worker tries again, and fails the call
                     self.timers.start()  # now, since from 3.12 on no thread can be started while the program ends
         return True

@@ -332,7 +332,7 @@ def attend(future: Future[T]) -> Generator[Any, None, T]:
         return cast("T", answer.result())
     answer.source = attendance = _Attendance(answer, future)
     future.add_done_callback(lambda _: mailbox.post(attendance))
-    give_back = future._crew.staff.lend_place() if isinstance(future, Task) else None
+    give_back = future.crew.staff.lend_place() if isinstance(future, Task) else None
     try:
         outcome: T = yield from answer
     finally:

@@ -118,24 +118,11 @@ class Crew(Roster):
 
     def _perform(self, task: Task, tally: Tally, worker: Worker) -> Sequence[Callback] | None:
         terms = task.terms
-        if not isinstance(terms, Terms):
-            return self._perform_timed(task, tally, worker, (terms or PLAIN).timeout, None)
-        # Before the ticket is taken: whoever finds it taken, and wants to stop the call, looks here.
-        terms.worker = worker
-        tally.mark = now = monotonic()  # passing cancelled tasks, or the end of a pause, is no part of this run
-        if terms.deadline <= now:  # its alarm is late, and to start it nevertheless would cost this worker
-            self._time_out(task)
-            return ()
-        options, scope = terms.options, terms.scope
-        if scope is not None and scope.cancelled:  # whoever cancels it may have many to go through before this one
-            task.cancel()
-        if options.interrupt:
-            terms.guard = Guard()
-        return self._perform_timed(task, tally, worker, options.timeout, terms.guard)
-
-    def _perform_timed(
-        self, task: Task, tally: Tally, worker: Worker, timeout: Seconds | None, guard: Guard | None
-    ) -> Sequence[Callback] | None:
+        timeout, guard = (terms or PLAIN).options.timeout, None
+        if isinstance(terms, Terms):
+            if not self._agree(task, terms, tally, worker):
+                return ()
+            guard = terms.guard
         if timeout is None:
             return task.perform(tally, guard)
         try:
@@ -147,6 +134,20 @@ class Crew(Roster):
             return task.perform(tally, guard)
         finally:
             self._overdue.done(worker)
+
+    def _agree(self, task: Task, terms: Terms, tally: Tally, worker: Worker) -> bool:
+        """Prepare for a call of which something is to be noted; False if its time is over before it began."""
+        # Before the ticket is taken: whoever finds it taken, and wants to stop the call, looks here.
+        terms.worker = worker
+        tally.mark = now = monotonic()  # passing cancelled tasks, or the end of a pause, is no part of this run
+        if terms.deadline <= now:  # its alarm is late, and to start it nevertheless would cost this worker
+            self._time_out(task)
+            return False
+        if terms.scope is not None and terms.scope.cancelled:  # whoever cancels it may have many to go through first
+            task.cancel()
+        if terms.options.interrupt:
+            terms.guard = Guard()
+        return True
 
     def _turn_to_callbacks(self, task: Task, callbacks: Sequence[Callback], worker: Worker) -> None:
         # Not free yet, after all: a callback may take long, or wait for something that it submits.

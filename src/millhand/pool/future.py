@@ -206,35 +206,38 @@ class Future(StandardFuture[T]):
 
         return attend(self)
 
-    # What concurrent.futures and asyncio read of a future, derived.
+    # What concurrent.futures and asyncio read of a future, derived. A type checker sees the attributes of the standard
+    # library: it would not let `as_completed` have a future with properties in their place.
 
-    @property
-    def _condition(self) -> threading.Condition:  # type: ignore[override]  # the stdlib's is a plain attribute
-        return self._watched().condition
+    if not TYPE_CHECKING:
 
-    @property
-    def _waiters(self) -> list[_Waiter]:  # type: ignore[override]  # the stdlib's is a plain attribute
-        return self._watched().waiters
+        @property
+        def _condition(self) -> threading.Condition:
+            return self._watched().condition
 
-    @property
-    def _done_callbacks(self) -> list[Callback]:
-        return self._attach().callbacks
+        @property
+        def _waiters(self) -> list[_Waiter]:
+            return self._watched().waiters
 
-    @property
-    def _state(self) -> str:  # type: ignore[override]  # the stdlib's is a plain attribute
-        attached = self._attached
-        watch = attached.watch if isinstance(attached, _Attached) else None
-        if self._end is not None and (watch is None or watch.over):
-            return CANCELLED_AND_NOTIFIED if self._end is CANCELLED else FINISHED
-        return PENDING if hasattr(self, "_ticket") else RUNNING
+        @property
+        def _done_callbacks(self) -> list[Callback]:
+            return self._attach().callbacks
 
-    @property
-    def _result(self) -> T | None:  # type: ignore[override]  # the stdlib's is a plain attribute
-        return self._value if self._end is RETURNED else None
+        @property
+        def _state(self) -> str:
+            attached = self._attached
+            watch = attached.watch if isinstance(attached, _Attached) else None
+            if self._end is not None and (watch is None or watch.over):
+                return CANCELLED_AND_NOTIFIED if self._end is CANCELLED else FINISHED
+            return PENDING if hasattr(self, "_ticket") else RUNNING
 
-    @property
-    def _exception(self) -> BaseException | None:  # type: ignore[override]  # the stdlib's is a plain attribute
-        return self._value if self._end is RAISED else None
+        @property
+        def _result(self) -> T | None:
+            return self._value if self._end is RETURNED else None
+
+        @property
+        def _exception(self) -> BaseException | None:
+            return self._value if self._end is RAISED else None
 
     def _take_ticket(self) -> bool:
         try:

@@ -32,8 +32,8 @@ class Entry(Protocol):
     """Its heap entry while it waits, set by the order; any other that names it is dead."""
 
     @property
-    def ready_at(self) -> Instant:
-        """Since when it could run."""
+    def submitted_at(self) -> Instant:
+        """Since when it waits; `policy.rank` calls it ready_at."""
 
     @property
     def key(self) -> Hashable:
@@ -156,7 +156,7 @@ class Ranked(Order):
                 view.add(turn)
 
     def _turn(self, entry: Entry, number: int) -> Turn:
-        band, key = rank(entry.priority, entry.ready_at, self._ageing)
+        band, key = rank(entry.priority, entry.submitted_at, self._ageing)
         return band, key, number, entry
 
     def _view(self, key: _Key) -> _View:

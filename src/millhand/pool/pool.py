@@ -6,6 +6,7 @@ from collections.abc import AsyncIterable, Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from contextvars import Context, copy_context
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
@@ -245,7 +246,7 @@ class Pool(Doors):
         """
         crew = self._crew
         crew.listen(listener)
-        return lambda: crew.listeners.remove(listener)
+        return partial(crew.forget, listener)
 
     def stats(self) -> PoolStats:
         """Return what the pool has counted so far; the counts add up, also while it works."""

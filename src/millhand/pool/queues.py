@@ -192,7 +192,7 @@ class Line:
             return None
         with self._sorting:
             if item is not TOKEN:  # put by a submit that had looked for `put` just before the switch
-                self._push(item)
+                self._order.push(item)
             task: Task = self._order.pop()
             return task
 
@@ -260,7 +260,7 @@ class Line:
 
     def _put_ordered(self, task: Task) -> None:
         with self._sorting:
-            self._push(task)
+            self._order.push(task)
         self._items.put(TOKEN)
 
     def _swap(self, task: Task, remove: Callable[[], Task]) -> Task | None:
@@ -270,14 +270,14 @@ class Line:
             if item is None:
                 return None
             if item is not TOKEN:
-                self._push(item)
-            self._push(task)
+                self._order.push(item)
+            self._order.push(task)
             self._items.put(TOKEN)
             errands = []
             while not (gone := remove()).counted:  # there is one that is: the newcomer, if no other
                 errands.append(gone)
             for errand in errands:
-                self._push(errand)
+                self._order.push(errand)
             return gone
 
     def _take_back(self) -> Item:
@@ -300,7 +300,3 @@ class Line:
                 items.append(self._items.get_nowait())
         except Empty:
             return items
-
-    def _push(self, task: Task) -> None:
-        task.turn = None
-        self._order.push(task)

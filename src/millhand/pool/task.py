@@ -44,7 +44,7 @@ class Task(Future[Any]):
     Whoever submits knows it as a Future; `current_task` returns it to the code that it runs.
     """
 
-    __slots__ = ("_args", "_crew", "_fn", "_kwargs", "context", "submitted_at", "terms", "turn")
+    __slots__ = ("_args", "_fn", "_kwargs", "context", "crew", "submitted_at", "terms", "turn")
 
     counted: ClassVar[bool] = True
     """Whether it is a call of its own, and no errand for others."""
@@ -70,7 +70,7 @@ class Task(Future[Any]):
         self._kwargs: Any = kwargs or None
         # Most contexts are empty, and an empty one need not be kept while the task waits: 15 % of a submit.
         self.context: Any = context or None
-        self._crew = crew
+        self.crew = crew
         self.terms: Terms | Options | None = options
         """None: there is nothing to take care of but the call."""
         self.submitted_at: Instant = monotonic()
@@ -89,7 +89,7 @@ class Task(Future[Any]):
         """Have the call run as if it had been submitted with this priority: see Future."""
         check_priority(priority)
         with shield():
-            return self._crew.reprioritise(self, priority)
+            return self.crew.reprioritise(self, priority)
 
     # For the code that it runs.
 
@@ -182,7 +182,7 @@ class Task(Future[Any]):
         if end is RETURNED:
             tally.done += 1
         elif isinstance(value, CancelledError | Interrupted) and (self.terms or PLAIN).asked:
-            self._crew.books.stopped.add()
+            self.crew.books.stopped.add()
             end = CANCELLED
         else:
             tally.failed += 1
@@ -204,14 +204,9 @@ class Task(Future[Any]):
         return self._conclude(RAISED, error)
 
     @property
-    def crew(self) -> Admission:
-        """Where it was submitted."""
-        return self._crew
-
-    @property
     def books(self) -> Books:
         """Where its end is counted."""
-        return self._crew.books
+        return self.crew.books
 
     def withdraw(self) -> bool:
         """Take the call back before anybody runs it, as if it had never been submitted."""
@@ -238,17 +233,13 @@ class Task(Future[Any]):
     @property
     def priority(self) -> int:
         """Higher runs sooner."""
-        return (self.terms or PLAIN).options.priority
+        terms = self.terms
+        return 0 if terms is None else terms.options.priority
 
     @priority.setter
     def priority(self, priority: int) -> None:
         terms = self.on_terms()
         terms.options = replace(terms.options, priority=priority)
-
-    @property
-    def ready_at(self) -> Instant:
-        """Since when it could run: its submission."""
-        return self.submitted_at
 
     @property
     def key(self) -> Hashable:
@@ -301,7 +292,7 @@ class Task(Future[Any]):
         if super().cancel():
             return
         self.ask()
-        self._crew.interrupt(self)  # before what it may wait for ends, or it may end first
+        self.crew.interrupt(self)  # before what it may wait for ends, or it may end first
         self.cancel_children()
 
     def ask(self) -> None:
@@ -351,7 +342,7 @@ class Task(Future[Any]):
             terms.own_scope.dissolve(self)
 
     def _count_cancel(self) -> None:
-        self._crew.books.cancels.add()
+        self.crew.books.cancels.add()
 
     def _end_as_cancelled(self) -> None:
         self._drop_call()
@@ -364,17 +355,17 @@ class Task(Future[Any]):
 
     def _wait(self, timeout: Seconds | None) -> End:
         worker = here.worker
-        if worker is None or worker.crew is not self._crew.staff:
+        if worker is None or worker.crew is not self.crew.staff:
             return super()._wait(timeout)
         with shield():
-            return self._crew.staff.wait_inside(worker, self, timeout)
+            return self.crew.staff.wait_inside(worker, self, timeout)
 
     @property
     def _condition(self) -> threading.Condition:  # type: ignore[override]  # the stdlib's is a plain attribute
         # Only the standard library's `wait` and `as_completed` ask for it: they are about to wait.
         worker = here.worker
-        if worker is not None and worker.crew is self._crew.staff and self._end is None:
-            self._crew.staff.expect_wait(worker)
+        if worker is not None and worker.crew is self.crew.staff and self._end is None:
+            self.crew.staff.expect_wait(worker)
         return super()._condition
 
 

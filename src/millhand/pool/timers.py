@@ -51,6 +51,8 @@ class Timers:
         self._dead = 0
         self._sequence = count()
         self._thread: threading.Thread | None = None
+        self.runs = False
+        """Whether it has a thread."""
         self._stopped = False
 
     def __len__(self) -> int:
@@ -74,12 +76,12 @@ class Timers:
 
     def start(self) -> None:
         """Start the thread if it does not run yet. Raises RuntimeError if no thread can be started."""
-        if self._thread is None:
-            with self._changed:
-                if self._thread is None and not self._stopped:
-                    thread = threading.Thread(target=self._run, name=self._thread_name)
-                    thread.start()
-                    self._thread = thread
+        with self._changed:
+            if self._thread is None and not self._stopped:
+                thread = threading.Thread(target=self._run, name=self._thread_name)
+                thread.start()
+                self._thread = thread
+                self.runs = True
 
     def call_off(self, alarm: Alarm) -> None:
         """Forget an alarm; nothing happens if it has rung."""
