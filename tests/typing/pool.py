@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -140,7 +140,7 @@ def a_future_has_the_type_of_the_outcome(pool: ThreadPool) -> None:
 
 
 def a_map_yields_outcomes(pool: ThreadPool, view: PoolView, group: Group, subpool: SubPool) -> None:
-    assert_type(pool.map(len, ["a", "bc"]), Iterator[int])
+    assert_type(pool.map(len, ["a", "bc"]), Generator[int, None, None])
     assert_type(list(pool.map(resize, ["a.png"], [64], buffersize=10, ordered=False)), list[bytes])
     assert_type(next(view.map(resize, ["a.png"], [64])), bytes)
     assert_type(next(group.map(resize, ["a.png"], [64])), bytes)

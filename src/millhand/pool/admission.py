@@ -282,11 +282,16 @@ class Admission(ABC):
     def _time_out(self, task: Task) -> None:
         """Called by the timer: the time that a task had for waiting and running is over."""
         error = task.describe_timeout(task.deadline - task.submitted_at, total=True)
-        if not task.take_ticket():
+        if not self.expire(task, error):
             self.stop_running(task, error)
-        elif task.seize_end():
-            task.books.expired.add()
-            self._discard(task, error, "timed out")
+
+    def expire(self, task: Task, error: Exception) -> bool:
+        """End a task whose time is over before it began; False if it has begun, or ended."""
+        if not task.claim_waiting():
+            return False
+        task.books.expired.add()
+        self._discard(task, error, "timed out")
+        return True
 
     # Without a place.
 
@@ -343,7 +348,7 @@ class Admission(ABC):
         return False
 
     def _drop(self, task: Task, policy: str) -> None:
-        if task.take_ticket() and task.seize_end():
+        if task.claim_waiting():
             task.books.dropped.add()
             self._discard(task, task.drop(policy), "dropped")
 
@@ -377,7 +382,7 @@ class Admission(ABC):
     def fail_waiting(self, error: Callable[[], Exception]) -> None:
         """End all that waits with an error."""
         for task in self.line.drain():
-            if task.take_ticket() and task.seize_end():
+            if task.claim_waiting():
                 task.books.failed_waiting.add()
                 self._discard(task, error(), "failed")
         for guest in self.guests:

@@ -25,8 +25,9 @@ from typing import Any, Generic, TypeVar, cast
 
 from millhand.core.clock import Seconds
 from millhand.pool.admission import Admission
+from millhand.pool.attached import Callback
 from millhand.pool.bridge import Answer, mailbox_here
-from millhand.pool.future import RETURNED, Callback, End
+from millhand.pool.future import RETURNED, End
 from millhand.pool.interrupt import Guard
 from millhand.pool.stats import Tally
 from millhand.pool.task import Task, monotonic

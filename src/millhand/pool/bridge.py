@@ -32,7 +32,8 @@ from weakref import WeakKeyDictionary, ref
 
 from millhand.core.clock import Seconds
 from millhand.pool.admission import Admission
-from millhand.pool.future import CANCELLED, RETURNED, Callback, End, Future
+from millhand.pool.attached import Callback
+from millhand.pool.future import CANCELLED, RETURNED, End, Future
 from millhand.pool.interrupt import Guard
 from millhand.pool.stats import Tally
 from millhand.pool.task import Task, monotonic

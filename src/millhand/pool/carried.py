@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import _thread
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import CancelledError, Executor
 from contextlib import suppress
 from threading import TIMEOUT_MAX
@@ -74,7 +74,7 @@ class Carried(Sender):
 
     # For the consumer.
 
-    def start(self) -> Iterator[Any]:
+    def start(self) -> Generator[Any, None, None]:
         """Have the first items done; return the iterator of results."""
         self.crew.guests.add(self)
         self.fit()
@@ -98,7 +98,7 @@ class Carried(Sender):
             self.send_carrier()
         return slot
 
-    def _in_order(self, slots: deque[Slot]) -> Iterator[Any]:
+    def _in_order(self, slots: deque[Slot]) -> Generator[Any, None, None]:
         try:
             while slots:
                 slot = slots[0]
@@ -119,7 +119,7 @@ class Carried(Sender):
             self._stop()
             raise
 
-    def _as_completed(self, done: deque[Slot], on_the_way: int) -> Iterator[Any]:
+    def _as_completed(self, done: deque[Slot], on_the_way: int) -> Generator[Any, None, None]:
         try:
             while on_the_way:
                 if not done:

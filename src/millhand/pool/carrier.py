@@ -31,7 +31,8 @@ from typing import ClassVar, cast
 from millhand.core.clock import Seconds
 from millhand.core.errors import TaskDropped
 from millhand.pool.admission import Admission
-from millhand.pool.future import RETURNED, Callback
+from millhand.pool.attached import Callback
+from millhand.pool.future import RETURNED
 from millhand.pool.interrupt import Guard
 from millhand.pool.options import NO_OPTIONS, Options
 from millhand.pool.scope import Scope

@@ -17,8 +17,9 @@ from millhand.core.clock import Instant, Seconds
 from millhand.core.errors import PoolClosed
 from millhand.core.events import TaskEnded, TaskStarted, WorkerHired, WorkerWrittenOff
 from millhand.pool import interpreter_exit
+from millhand.pool.attached import Callback
 from millhand.pool.current import bare, here, mark_inside
-from millhand.pool.future import RAISED, Callback, End, Future
+from millhand.pool.future import RAISED, End, Future
 from millhand.pool.interrupt import Guard
 from millhand.pool.options import Settings
 from millhand.pool.overdue import Overdue
@@ -234,11 +235,12 @@ class Crew(Roster):
             self._write_off(worker, task, error)
 
     def _strike(self, worker: Worker, task: Task) -> None:
-        timeout = task.options.timeout
-        self._write_off(worker, task, task.describe_timeout(timeout or 0.0))
+        error = task.describe_timeout(task.options.timeout or 0.0)
+        if not self.expire(task, error):  # its worker had only just come to it
+            self._write_off(worker, task, error)
 
     def _write_off(self, worker: Worker, task: Task, error: Exception) -> None:
-        if not task.seize_end():
+        if not task.claim_running():
             return
         task.books.overdue.add()
         task.ask()  # before the end: then its scope would hand up what it is to cancel

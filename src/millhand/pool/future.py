@@ -17,13 +17,13 @@ Waiting without a Condition
     list by one C call, so it is told once, whoever is quicker.
     `result` attaches a bare lock: a round trip through a Condition takes three times as long, most of it
     between the two threads' turns. The Condition is for the standard library, which looks for `_condition`.
-    `_state`, which the standard library reads several times under it, follows `_Watch.over`, which changes
+    `_state`, which the standard library reads several times under it, follows `Watch.over`, which changes
     under it only: `wait` counts what is pending and would miscount if the state moved.
 
 Locks
-    `_Watch.condition` protects the watch. `_INSTALLING` makes two who attach first agree on one place, and two
-    who cancel on one answer. Taken in this order, both re-entrant, since a finaliser may cancel or wait; user
-    code is called under neither.
+    `Watch.condition` protects the watch. `_INSTALLING` makes two who attach first agree on one place, and two
+    who end a call on different grounds on one of these. Taken in this order, both re-entrant, since a finaliser
+    may cancel or wait; user code is called under neither.
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, LOGGER, P
 from contextlib import suppress
 from enum import Enum
 from threading import TIMEOUT_MAX
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from millhand.pool.attached import Attached, Callback, Watch
 from millhand.pool.options import check_priority
 
 if TYPE_CHECKING:
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
     from millhand.core.clock import Seconds
 
 T = TypeVar("T")
-Callback: TypeAlias = Callable[["Future[Any]"], object]
 
 
 class End(Enum):
@@ -90,7 +90,7 @@ class Future(StandardFuture[T]):
         self._open = True
         self._end: End | None = None
         self._value: Any = None
-        self._attached: _Attached | _thread.LockType | None = None
+        self._attached: Attached | _thread.LockType | None = None
 
     def cancel(self, *, running: bool = False) -> bool:
         """Drop the call if no worker has taken it; with `running`, ask it to stop if one has.
@@ -104,7 +104,7 @@ class Future(StandardFuture[T]):
         """
         if self._end is None:
             with _INSTALLING:  # a second caller waits for the answer of the first
-                decided = self._take_ticket() and self._seize_end()
+                decided = self._claim_waiting()
                 if decided:
                     self._count_cancel()
                     self._end = CANCELLED
@@ -226,7 +226,7 @@ class Future(StandardFuture[T]):
         @property
         def _state(self) -> str:
             attached = self._attached
-            watch = attached.watch if isinstance(attached, _Attached) else None
+            watch = attached.watch if isinstance(attached, Attached) else None
             if self._end is not None and (watch is None or watch.over):
                 return CANCELLED_AND_NOTIFIED if self._end is CANCELLED else FINISHED
             return PENDING if hasattr(self, "_ticket") else RUNNING
@@ -253,6 +253,16 @@ class Future(StandardFuture[T]):
             return False
         return True
 
+    def _claim_waiting(self) -> bool:
+        """Take the ticket and seize the end, as one: for whoever ends a call that has not begun."""
+        with _INSTALLING:
+            return self._take_ticket() and self._seize_end()
+
+    def _claim_running(self) -> bool:
+        """Seize the end of a call that has begun: the ticket is taken, and not by one who is about to end it."""
+        with _INSTALLING:
+            return not hasattr(self, "_ticket") and self._seize_end()
+
     def _count_cancel(self) -> None:
         """Called when a cancel is decided, before anybody can see it; must not call user code."""
 
@@ -276,8 +286,8 @@ class Future(StandardFuture[T]):
         attached = self._attached
         return () if attached is None else self._tell(attached, end)
 
-    def _tell(self, attached: _Attached | _thread.LockType, end: End) -> Sequence[Callback]:
-        if isinstance(attached, _Attached):
+    def _tell(self, attached: Attached | _thread.LockType, end: End) -> Sequence[Callback]:
+        if isinstance(attached, Attached):
             return attached.tell(self, end)
         attached.release()
         return ()
@@ -306,12 +316,12 @@ class Future(StandardFuture[T]):
             raise TimeoutError
         return self._end
 
-    def _attach(self) -> _Attached:
+    def _attach(self) -> Attached:
         """Return the one list of those to be told, made now if nobody needed it before."""
         with _INSTALLING:
             attached = self._attached
-            if not isinstance(attached, _Attached):
-                bell, attached = attached, _Attached()
+            if not isinstance(attached, Attached):
+                bell, attached = attached, Attached()
                 if bell is not None:
                     attached.bells.append(bell)
                 self._attached = attached
@@ -319,79 +329,20 @@ class Future(StandardFuture[T]):
 
     def _detach(self, bell: _thread.LockType) -> None:
         with _INSTALLING:
-            if isinstance(self._attached, _Attached):
+            if isinstance(self._attached, Attached):
                 with suppress(ValueError):  # it may be rung right now
                     self._attached.bells.remove(bell)
             elif self._attached is bell:
                 self._attached = None
 
-    def _watched(self) -> _Watch:
+    def _watched(self) -> Watch:
         """Return the one watch of this future, made now if nobody needed it before."""
         attached = self._attach()
         if attached.watch is None:
-            watch = _Watch()
+            watch = Watch()
             # Whoever finds the watch must not see `over` before it is right: the condition is held until it is.
             with watch.condition, _INSTALLING:
                 if attached.watch is None:
                     attached.watch = watch  # install, then look: `_conclude` does it the other way round
                     watch.over = self._end is not None
         return attached.watch
-
-
-class _Attached:
-    """Those who are to be told of the end of one future."""
-
-    __slots__ = ("bells", "callbacks", "hooks", "watch")
-
-    def __init__(self) -> None:
-        self.bells: list[_thread.LockType] = []
-        self.callbacks: list[Callback] = []
-        self.hooks: list[Callback] = []
-        """The pool's own callbacks: attached before the call can end, called first, never fail."""
-        self.watch: _Watch | None = None
-
-    def tell(self, future: Future[Any], end: End) -> Sequence[Callback]:
-        """Wake everybody; return the callbacks, to be called without a lock."""
-        while self.hooks:
-            self.hooks.pop()(future)
-        if self.watch is not None:
-            self.watch.tell(future, end)
-        bells = self.bells
-        while bells:
-            with suppress(IndexError):  # one who gave up waiting was quicker
-                bells.pop().release()
-        return self.take_callbacks()
-
-    def take_callbacks(self) -> Sequence[Callback]:
-        """Take the callbacks off the list, so that nobody else calls them."""
-        taken: list[Callback] = []
-        while self.callbacks:
-            with suppress(IndexError):  # the one who ends the future and one who adds a callback may meet here
-                taken.append(self.callbacks.pop(0))
-        return taken
-
-
-class _Watch:
-    """Those of the standard library's functions who wait for one future."""
-
-    __slots__ = ("condition", "over", "waiters")
-
-    def __init__(self) -> None:
-        self.condition = threading.Condition()
-        self.waiters: list[_Waiter] = []
-        self.over = False
-
-    def tell(self, future: Future[Any], end: End) -> None:
-        """Wake everybody, once."""
-        with self.condition:
-            if self.over:  # the watch was installed after the end was stored: nobody here is waiting for it
-                return
-            self.over = True
-            for waiter in self.waiters:
-                if end is RETURNED:
-                    waiter.add_result(future)
-                elif end is RAISED:
-                    waiter.add_exception(future)
-                else:
-                    waiter.add_cancelled(future)
-            self.condition.notify_all()

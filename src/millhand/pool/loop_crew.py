@@ -25,8 +25,9 @@ from typing import Any
 from millhand.core.clock import Seconds
 from millhand.core.errors import NestedWaitLimit, PoolClosed, TaskCancelled
 from millhand.core.events import TaskEnded, TaskStarted, WorkerWrittenOff
+from millhand.pool.attached import Callback
 from millhand.pool.current import here
-from millhand.pool.future import RAISED, RETURNED, Callback, End, Future, running_loop
+from millhand.pool.future import RAISED, RETURNED, End, Future, running_loop
 from millhand.pool.listeners import Listener
 from millhand.pool.loop_roster import LoopRoster
 from millhand.pool.options import Settings
@@ -294,12 +295,13 @@ class LoopCrew(LoopRoster):
             place.aio.cancel()
 
     def _strike(self, worker: Worker, task: Task) -> None:
-        if worker.task is task:
-            self.stop_running(task, task.describe_timeout(task.options.timeout or 0.0))
+        error = task.describe_timeout(task.options.timeout or 0.0)
+        if worker.task is task and not self.expire(task, error):
+            self.stop_running(task, error)
 
     def stop_running(self, task: Task, error: Exception) -> None:
         """Called by the timer: end a task that runs past its deadline, and have its call cancelled."""
-        if not task.seize_end():
+        if not task.claim_running():
             return
         task.books.overdue.add()
         task.ask()  # before the end: then its scope would hand up what it is to cancel

@@ -159,7 +159,7 @@ class LoopRoster(Admission):
         """End the tasks whose submitters wait for a loop that is gone."""
         for task in tuple(self._beside):
             self._beside.discard(task)
-            if task.take_ticket() and task.seize_end():
+            if task.claim_waiting():
                 self.books.failed_waiting.add()
                 call_back(task, task.end_early((self.refusal or CLOSED)()))
 

@@ -14,7 +14,7 @@ Where calls have limits, are told of one by one, or are not a thread's, each ite
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import replace
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -31,7 +31,9 @@ from millhand.pool.task import monotonic
 from millhand.pool.terms import FOREVER
 
 
-def start(site: Site, fn: Callable[..., Any], iterables: tuple[Iterable[Any], ...], plan: Plan) -> Iterator[Any]:
+def start(
+    site: Site, fn: Callable[..., Any], iterables: tuple[Iterable[Any], ...], plan: Plan
+) -> Generator[Any, None, None]:
     """Begin a map; return the iterator of its results. Raises what the crew refuses work with."""
     if site.crew.refusal is not None:
         raise site.crew.refusal()
@@ -85,7 +87,7 @@ class Submitted:
         self._room = plan.room_in(site.crew)
         self._due: Instant = FOREVER if plan.timeout is None else monotonic() + plan.timeout
 
-    def start(self) -> Iterator[Any]:
+    def start(self) -> Generator[Any, None, None]:
         """Have the first items done; return the iterator of results."""
         try:
             while len(self._pending) < self._room and self._add():
@@ -95,7 +97,7 @@ class Submitted:
             raise
         return self._results()
 
-    def _results(self) -> Iterator[Any]:
+    def _results(self) -> Generator[Any, None, None]:
         try:
             while self._pending:
                 result = [self._take()]

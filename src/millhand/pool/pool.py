@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, Callable, Generator, Iterable
 from concurrent.futures import Executor
 from contextvars import Context, copy_context
 from dataclasses import replace
@@ -68,7 +68,7 @@ class Doors(Executor):
         buffersize: int | None = None,
         ordered: bool = True,
         progress: bool = False,
-    ) -> Iterator[T]:
+    ) -> Generator[T, None, None]:
         """Run `fn` on the items of a source: `for value in pool.map(fn, items)`.
 
         The work begins at once. The source may be endless: it is read, in the thread that takes the results, only

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from importlib import import_module
 from typing import Any, TypeAlias
 
-Draw: TypeAlias = Callable[[Iterator[Any], str, int | None], Iterator[Any]]
+Draw: TypeAlias = Callable[[Iterator[Any], str, int | None], Generator[Any, None, None]]
 
 
 def find_bar() -> Draw:
@@ -34,7 +34,7 @@ def _draw_with_tqdm(results: Iterator[Any], name: str, total: int | None) -> Ite
     return iter(import_module("tqdm").tqdm(results, name, total, file=sys.stderr))
 
 
-def _closing(drawn: Iterator[Any], results: Any) -> Iterator[Any]:
+def _closing(drawn: Iterator[Any], results: Any) -> Generator[Any, None, None]:
     """Pass on what is drawn; whoever closes this closes the results, too."""
     try:
         yield from drawn

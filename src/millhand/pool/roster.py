@@ -48,7 +48,7 @@ from millhand.pool.sizing import Sizing
 from millhand.pool.stats import PoolStats, Tally, summary
 from millhand.pool.task import Task, monotonic
 from millhand.pool.timers import Timers
-from millhand.pool.worker import Worker
+from millhand.pool.worker import Worker, chain_of
 
 TOLD = object()
 """No task's terms: a worker for whom these are usual asks the crew for each task."""
@@ -156,6 +156,7 @@ class Roster(Admission):
         """Let the interpreter end without those who still run."""
         for thread in tuple(self.threads):
             interpreter_exit.forget(thread)
+        self.timers.stop()
 
     # How many.
 
@@ -233,6 +234,12 @@ class Roster(Admission):
     def stand_ins(self) -> int:
         """How many workers stand in for those who wait for other calls of this crew."""
         return len(self._away)
+
+    @property
+    def busy(self) -> int:
+        """How many workers are at work, whoever's call it is."""
+        with self.roster:
+            return sum(not worker.idle for worker in self._workers - self._away)
 
     def _is_short(self) -> bool:
         self._short = len(self._workers) < self._size + len(self._away)
@@ -378,7 +385,7 @@ class Roster(Admission):
         with self.roster:
             limit = max(1_000, 4 * self._size)
             if len(self._away) >= limit:
-                raise NestedWaitLimit(limit, self._chain(worker, task))
+                raise NestedWaitLimit(limit, chain_of(self._workers, worker, task))
             worker.waits_for = task
             if worker not in self._stuck:
                 self._away.add(worker)
@@ -389,12 +396,3 @@ class Roster(Admission):
     def is_away(self, worker: Worker) -> bool:
         """Return whether another one may stand in for this worker."""
         return worker in self._away
-
-    def _chain(self, worker: Worker | None, task: Task | None) -> tuple[str, ...]:
-        names = [worker.task.name if worker and worker.task else "?"]
-        runners = {each.task: each for each in self._workers}
-        while task is not None and len(names) < 10:
-            names.append(task.name)
-            worker = runners.get(task)
-            task = None if worker is None else worker.waits_for
-        return tuple(names)

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from millhand.core.clock import Instant, Seconds
 from millhand.core.errors import TaskCancelled, TaskDropped, TaskTimeout
+from millhand.pool.attached import Callback
 from millhand.pool.current import here, mark_inside, shield
-from millhand.pool.future import CANCELLED, RAISED, RETURNED, Callback, End, Future
+from millhand.pool.future import CANCELLED, RAISED, RETURNED, End, Future
 from millhand.pool.interrupt import Guard, Interrupted
 from millhand.pool.options import NO_OPTIONS, Options, check_priority
 from millhand.pool.scope import Scope
@@ -121,6 +122,8 @@ class Task(Future[Any]):
     conclude = Future._conclude  # noqa: SLF001 - its own base class
     call_back = Future._call_back  # noqa: SLF001 - its own base class
     take_ticket = Future._take_ticket  # noqa: SLF001 - its own base class
+    claim_waiting = Future._claim_waiting  # noqa: SLF001 - its own base class
+    claim_running = Future._claim_running  # noqa: SLF001 - its own base class
 
     def perform(self, tally: Tally, guard: Guard | None = None) -> Sequence[Callback] | None:
         """Take the ticket, call the function, and end the future; return the callbacks to be called.
@@ -192,7 +195,7 @@ class Task(Future[Any]):
 
     def fail(self, error: BaseException, tally: Tally) -> Sequence[Callback]:
         """End the future with an error instead of calling the function; return the callbacks to be called."""
-        if not (self.take_ticket() and self.seize_end()):
+        if not self.claim_waiting():
             return ()
         tally.started += 1
         tally.failed += 1
@@ -210,7 +213,7 @@ class Task(Future[Any]):
 
     def withdraw(self) -> bool:
         """Take the call back before anybody runs it, as if it had never been submitted."""
-        if not self._take_ticket():  # first: a worker that has it is about to read the call
+        if not self.claim_waiting():  # first: a worker that has it is about to read the call
             return False
         self._drop_call()
         return True

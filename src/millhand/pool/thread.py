@@ -156,7 +156,7 @@ class ThreadPool(Pool, ThreadPoolExecutor):
     def idle(self) -> int:
         """How many workers could take a call right now, counting those that would be hired for it."""
         stats = self.stats()
-        return max(0, self._max_workers - stats.running - stats.waiting)
+        return max(0, self._crew.size - stats.running - stats.waiting)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

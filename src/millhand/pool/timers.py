@@ -78,7 +78,7 @@ class Timers:
         """Start the thread if it does not run yet. Raises RuntimeError if no thread can be started."""
         with self._changed:
             if self._thread is None and not self._stopped:
-                thread = threading.Thread(target=self._run, name=self._thread_name)
+                thread = threading.Thread(target=self._run, name=self._thread_name, daemon=True)
                 thread.start()
                 self._thread = thread
                 self.runs = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from millhand.core.clock import Instant
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from millhand.pool.admission import Admission
     from millhand.pool.task import Task
     from millhand.pool.timers import Alarm
+
+LONGEST_CHAIN = 10
 
 
 class Worker(Tally):
@@ -61,3 +64,14 @@ class Worker(Tally):
         return WorkerStats(
             self.name, "written off" if self.written_off else state, "" if task is None else task.name, self.started
         )
+
+
+def chain_of(workers: Iterable[Worker], worker: Worker, task: Task | None) -> tuple[str, ...]:
+    """Return the names of the calls that wait for each other, from the one that a worker runs on."""
+    runs = {each.task: each for each in workers}
+    names = ["?" if worker.task is None else worker.task.name]
+    while task is not None and len(names) < LONGEST_CHAIN:
+        names.append(task.name)
+        waits = runs.get(task)
+        task = None if waits is None else waits.waits_for
+    return tuple(names)
