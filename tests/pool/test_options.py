@@ -298,10 +298,18 @@ def test_a_pool_with_too_many_stuck_threads_gives_up_and_says_why() -> None:
     pool.shutdown()
     stats = pool.stats()
 
-    assert sum(isinstance(future.exception(), TaskTimeout) for future in stuck) == 4
-    assert all("given up" in str(future.exception()) for future in waiting)
-    assert len(late) == 3
-    assert (stats.timed_out, stats.failed, stats.refused, stats.waiting, stats.running) == (4, 3, 1, 0, 0)
+    # On a busy machine, the fourth may not have begun when the third is one too many.
+    timed_out = sum(isinstance(future.exception(), TaskTimeout) for future in stuck)
+    given_up = sum("given up" in str(future.exception()) for future in (*stuck, *waiting))
+    assert timed_out in (3, 4)
+    assert (timed_out + given_up, len(late)) == (7, 3)
+    assert (stats.timed_out, stats.failed, stats.refused, stats.waiting, stats.running) == (
+        timed_out,
+        given_up,
+        1,
+        0,
+        0,
+    )
 
 
 def test_callbacks_of_a_timeout_run_on_the_new_worker_and_may_submit_to_a_full_pool() -> None:
