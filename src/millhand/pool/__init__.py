@@ -31,11 +31,12 @@ __all__ = [
     "current_task",
 ]
 
+if not TYPE_CHECKING:  # or every name would pass for one of ours
 
-def __getattr__(name: str) -> object:
-    """Import CoroutinePool when it is asked for: it needs asyncio, which would double the time of the import."""
-    if name == "CoroutinePool":
-        from millhand.pool.coroutine import CoroutinePool  # noqa: PLC0415 - as said
+    def __getattr__(name: str) -> object:
+        """Import CoroutinePool when it is asked for: it needs asyncio, which would double the time of the import."""
+        if name == "CoroutinePool":
+            from millhand.pool.coroutine import CoroutinePool  # noqa: PLC0415 - as said
 
-        return CoroutinePool
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            return CoroutinePool
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
