@@ -46,7 +46,7 @@ class Meter:
 
 @pytest.mark.parametrize("size", [0, -1])
 def test_there_must_be_a_worker(size: int) -> None:
-    with ThreadPool(1) as pool, pytest.raises(ValueError, match=r"max_workers must be at least 1.*pause"):
+    with ThreadPool(1) as pool, pytest.raises(ValueError, match=r"max_workers must be a whole number of at least 1"):
         pool.resize(size)
 
 

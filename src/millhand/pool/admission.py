@@ -62,8 +62,7 @@ class Admission(ABC):
         self._when_full, self._submit_timeout = settings.when_full, settings.submit_timeout
         self._keeps_none = settings.queue_size == 0
         """Whatever has no worker at once goes: nothing waits that could be dropped for it."""
-        total_timeout = settings.total_timeout
-        self.deadline: Instant = FOREVER if total_timeout is None else monotonic() + total_timeout
+        self.deadline: Instant = monotonic() + (settings.total_timeout or FOREVER)
         self.guests = Guests()
         self._short = True
         """Whether a submit must see to it that somebody takes the task."""
@@ -99,6 +98,19 @@ class Admission(ABC):
         """Tell a listener no more; nothing happens if it is not told."""
         with suppress(ValueError):
             self.listeners.remove(listener)
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """How many calls may run at once."""
+
+    @abstractmethod
+    def resize(self, size: int) -> None:
+        """Change that."""
+
+    @abstractmethod
+    def join(self, timeout: Seconds | None = None) -> bool:
+        """Wait until all has ended after a `close`; False if it has not after `timeout`."""
 
     @abstractmethod
     def stats(self) -> PoolStats:
@@ -360,9 +372,8 @@ class Admission(ABC):
 
     def _refuse_loop(self, task: Task) -> None:
         if running_loop() is not None:
-            self._refuse(
-                task, self._full("await pool.run(...) instead: this thread runs an event loop and must not be blocked")
-            )
+            remedy = "await pool.run(...) instead: this thread runs an event loop and must not be blocked"
+            self._refuse(task, self._full(remedy))
 
     def _full(self, remedy: str) -> QueueFull:
         return QueueFull(self.line.waiting(), self.line.size, remedy)

@@ -12,19 +12,18 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, ParamSpec, Self, TypeV
 from millhand.core.clock import Seconds
 from millhand.policy.rank import DEFAULT_AGEING
 from millhand.pool.future import Future
+from millhand.pool.lane import check_size
 from millhand.pool.loop_crew import LoopCrew
 from millhand.pool.options import NO_OPTIONS, Options, Settings, WhenFull
 from millhand.pool.order import OrderName
-from millhand.pool.pool import Doors, Group, Pool, PoolView
+from millhand.pool.pool import Doors, Group, PoolView
+from millhand.pool.staffed import GRACE, StaffedPool
 
 if TYPE_CHECKING:
     from millhand.pool.async_map import AsyncMap
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-GRACE: Seconds = 1.0
-"""How long a `with` body that raised waits for the calls that run to be cancelled."""
 
 _numbers = count()
 
@@ -104,7 +103,7 @@ class CoroutineGroup(CoroutineDoors, Group):
     """This is a set of coroutines that are over when its body is left; see `pool.group` for what that means."""
 
 
-class CoroutinePool(CoroutineDoors, Pool):
+class CoroutinePool(CoroutineDoors, StaffedPool):
     """This runs async functions, up to `max_workers` at once, with all that `ThreadPool` has for threads.
 
     They run on a loop of the pool's own, in one thread that the first `submit` starts, so any program can use it:
@@ -172,33 +171,6 @@ class CoroutinePool(CoroutineDoors, Pool):
         if total_timeout is not None:
             self._options = NO_OPTIONS
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as the stdlib
-        """Take no more work; may be called again.
-
-        What waits still runs, unless `cancel_futures`. With `wait`, this returns when all calls and the loop's
-        thread have ended, except calls that were written off.
-
-        Raises:
-            RuntimeError: with `wait`, on the pool's own loop, which it would block; leave its `async with`.
-        """
-        self._crew.close(cancel=cancel_futures)
-        if wait:
-            self._crew.join()
-
-    def drain(self, timeout: Seconds | None = None) -> bool:
-        """Take no more work and finish what there is; return whether all of it ended within `timeout`."""
-        self._crew.close(cancel=False)
-        return self._crew.join(timeout)
-
-    def resize(self, max_workers: int) -> None:
-        """Change how many calls may run at once; a call that runs is never interrupted for it.
-
-        Raises:
-            ValueError: max_workers is less than 1.
-        """
-        check_size(max_workers)
-        self._crew.resize(max_workers)
-
     def subpool(self, max_workers: int, **settings: Any) -> NoReturn:
         """Raise TypeError: what a sub-pool borrows are threads."""
         raise TypeError(
@@ -206,41 +178,9 @@ class CoroutinePool(CoroutineDoors, Pool):
             "which on the running loop (`async with`) costs no thread either"
         )
 
-    def pause(self) -> None:
-        """Start no more calls until `resume`. Those that run go on; what is submitted waits."""
-        self._crew.pause()
-
-    def resume(self) -> None:
-        """Start calls again."""
-        self._crew.resume()
-
-    @property
-    def idle(self) -> int:
-        """How many calls could start right now."""
-        stats = self.stats()
-        return max(0, self._crew.size - stats.running - stats.waiting)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> Literal[False]:
-        if kind is None:
-            try:
-                self.shutdown()
-            except (KeyboardInterrupt, SystemExit):  # while it waited for what was submitted
-                self._leave_soon()
-                raise
-        else:
-            self._leave_soon()
-        return False
-
     def _leave_soon(self) -> None:
         self._cancel_all()
-        left = False
-        try:
-            left = self._crew.join(GRACE)
-        finally:  # also when somebody is too impatient for that second
-            if not left:
-                self._crew.abandon()
+        self._join_or_abandon()
 
     def _cancel_all(self) -> None:
         self._crew.close(cancel=True)
@@ -265,9 +205,3 @@ class CoroutinePool(CoroutineDoors, Pool):
         self._cancel_all()
         await self._crew.join_here(GRACE)
         return False
-
-
-def check_size(max_workers: object) -> None:
-    """Raise ValueError unless so many calls can run at once."""
-    if not isinstance(max_workers, int) or isinstance(max_workers, bool) or max_workers < 1:
-        raise ValueError(f"max_workers must be a whole number, 1 at least, got {max_workers!r}")

@@ -62,7 +62,7 @@ class LoopRoster(Admission):
         self.items: SimpleQueue[Item] = SimpleQueue()
         self.tally = Tally()
         """One for all places: they take turns in one thread."""
-        self.size, self._name = size, name
+        self._size, self._name = size, name
         self.paused = False
         self._hands_over = settings.queue_size == 0
         line = Line(
@@ -232,9 +232,14 @@ class LoopRoster(Admission):
         if self._thread is not None:
             interpreter_exit.forget(self._thread)
 
+    @property
+    def size(self) -> int:
+        """How many calls may be under way at once."""
+        return self._size
+
     def resize(self, size: int) -> None:
         """Change how many calls may be under way; a running call is never interrupted for it."""
-        self.size = size
+        self._size = size
         if self._hands_over:
             self.line.resize(size)
         self._attention = True

@@ -252,6 +252,45 @@ class Pool(Doors):
         """Return what the pool has counted so far; the counts add up, also while it works."""
         return self._crew.stats()
 
+    @property
+    def idle(self) -> int:
+        """How many calls could start right now, counting workers that would be hired for them."""
+        stats = self.stats()
+        return max(0, self._crew.size - stats.running - stats.waiting)
+
+    def resize(self, max_workers: int) -> None:
+        """Change how many calls may run at once.
+
+        Growth takes effect before the next call is started; shrinking never interrupts a running call, so the
+        pool may stay above `max_workers` until those calls end.
+
+        Raises:
+            ValueError: max_workers is less than 1.
+        """
+        check_size(max_workers)
+        self._crew.resize(max_workers)
+
+    def drain(self, timeout: Seconds | None = None) -> bool:
+        """Take no more work and finish what there is; return whether all of it ended within `timeout`."""
+        self._close(cancel=False)
+        return self._crew.join(timeout)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as the stdlib
+        """Take no more work; may be called again. A sub-pool's parent goes on.
+
+        What waits still runs, unless `cancel_futures`. With `wait`, this returns when all calls have ended, and all
+        threads of the pool's own, except those that were written off.
+
+        Raises:
+            RuntimeError: with `wait`, in a call of this pool, or on its loop, which would wait for themselves.
+        """
+        self._close(cancel=cancel_futures)
+        if wait:
+            self._crew.join()
+
+    def _close(self, *, cancel: bool) -> None:
+        self._crew.close(cancel=cancel)
+
     def subpool(  # noqa: PLR0913 - one number, and the settings of any pool, each by its name
         self,
         max_workers: int,
@@ -312,30 +351,6 @@ class SubPool(Pool):
         self._copy_context = parent._copy_context
         if self._crew.deadline < FOREVER:
             self._options = NO_OPTIONS
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as the stdlib
-        """Take no more work here; the parent goes on. May be called again.
-
-        What waits still runs, unless `cancel_futures`. With `wait`, this returns when the last call has ended,
-        except those that are stuck in a thread that was written off.
-        """
-        self._crew.close(cancel=cancel_futures)
-        if wait:
-            self._crew.join()
-
-    def drain(self, timeout: Seconds | None = None) -> bool:
-        """Take no more work and finish what there is; return whether all of it ended within `timeout`."""
-        self._crew.close(cancel=False)
-        return self._crew.join(timeout)
-
-    def resize(self, max_workers: int) -> None:
-        """Change how many calls may run at once; a running call is never interrupted for it.
-
-        Raises:
-            ValueError: max_workers is less than 1.
-        """
-        check_size(max_workers)
-        self._crew.resize(max_workers)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

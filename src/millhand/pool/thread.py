@@ -5,24 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from types import TracebackType
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from millhand.core.clock import Seconds
 from millhand.policy.rank import DEFAULT_AGEING
 from millhand.policy.scaling import Scaling
 from millhand.pool.crew import Crew
 from millhand.pool.current import bare_inside
+from millhand.pool.lane import check_size
 from millhand.pool.options import NO_OPTIONS, Settings, WhenFull
 from millhand.pool.order import OrderName
-from millhand.pool.pool import Pool
 from millhand.pool.sizing import Sizing
-
-GRACE: Seconds = 1.0
-"""How long a `with` body that raised waits for the calls that run."""
+from millhand.pool.staffed import StaffedPool
 
 
-class ThreadPool(Pool, ThreadPoolExecutor):
+class ThreadPool(StaffedPool, ThreadPoolExecutor):
     """This runs calls on threads: a `ThreadPoolExecutor` with a bounded queue, timeouts, priorities and stats.
 
     Threads are started when needed, idle ones are used first. A context (contextvars) is copied at each
@@ -98,23 +95,6 @@ class ThreadPool(Pool, ThreadPoolExecutor):
         self._threads = self._crew.threads
         self._work_queue = cast("Any", self._crew.items)
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as the stdlib
-        """Take no more work; may be called again.
-
-        What waits still runs, unless `cancel_futures`. With `wait`, this returns when all threads have ended,
-        except those that are stuck in a call that timed out.
-        """
-        self._shutdown = True
-        self._crew.close(cancel=cancel_futures)
-        if wait:
-            self._crew.join()
-
-    def drain(self, timeout: Seconds | None = None) -> bool:
-        """Take no more work and finish what there is; return whether all of it ended within `timeout`."""
-        self._shutdown = True
-        self._crew.close(cancel=False)
-        return self._crew.join(timeout)
-
     def resize(self, max_workers: int | tuple[int, int]) -> None:
         """Change how many calls may run at once; two numbers: between which the load decides.
 
@@ -127,8 +107,7 @@ class ThreadPool(Pool, ThreadPoolExecutor):
         if isinstance(max_workers, tuple):
             self._scale(Scaling(*max_workers, self._idle_timeout, self._crew.size))
             return
-        if max_workers < 1:
-            raise ValueError(f"max_workers must be at least 1, got {max_workers}; to stop for a while, use pause()")
+        check_size(max_workers)
         self._end_scaling()
         self._max_workers = max_workers
         self._crew.resize(max_workers)
@@ -144,39 +123,10 @@ class ThreadPool(Pool, ThreadPoolExecutor):
             self._crew.sizing.stopped = True
             self._crew.sizing = None
 
-    def pause(self) -> None:
-        """Start no more calls until `resume`. Those that run go on; what is submitted waits."""
-        self._crew.pause()
-
-    def resume(self) -> None:
-        """Start calls again."""
-        self._crew.resume()
-
-    @property
-    def idle(self) -> int:
-        """How many workers could take a call right now, counting those that would be hired for it."""
-        stats = self.stats()
-        return max(0, self._crew.size - stats.running - stats.waiting)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> Literal[False]:
-        if kind is not None:
-            self._leave_soon()
-            return False
-        try:
-            self.shutdown()
-        except (KeyboardInterrupt, SystemExit):  # while it waited for what was submitted
-            self._leave_soon()
-            raise
-        return False
+    def _close(self, *, cancel: bool) -> None:
+        self._shutdown = True  # where the standard library keeps and shows it
+        super()._close(cancel=cancel)
 
     def _leave_soon(self) -> None:
-        """Cancel what waits, give what runs a second, and let the program go on or end."""
-        self.shutdown(wait=False, cancel_futures=True)
-        left = False
-        try:
-            left = self._crew.join(GRACE)
-        finally:  # also when somebody is too impatient for that second
-            if not left:
-                self._crew.abandon()
+        self._close(cancel=True)
+        self._join_or_abandon()
