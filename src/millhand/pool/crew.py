@@ -137,15 +137,17 @@ class Crew(Roster):
             self._overdue.done(worker)
 
     def _agree(self, task: Task, terms: Terms, tally: Tally, worker: Worker) -> bool:
-        """Prepare for a call of which something is to be noted; False if its time is over before it began."""
+        """Prepare for a call of which something is to be noted; False if it is not to begin."""
         # Before the ticket is taken: whoever finds it taken, and wants to stop the call, looks here.
         terms.worker = worker
         tally.mark = now = monotonic()  # passing cancelled tasks, or the end of a pause, is no part of this run
         if terms.deadline <= now:  # its alarm is late, and to start it nevertheless would cost this worker
             self._time_out(task)
             return False
-        if terms.scope is not None and terms.scope.cancelled:  # whoever cancels it may have many to go through first
-            task.cancel()
+        if terms.scope is not None and terms.scope.cancelled:
+            # Whoever cancels that comes to this call, but may have many to go through first. Not to be done here:
+            # two threads that cancel, one call each in turn, take a hundred times as long as one.
+            return False
         if terms.options.interrupt:
             terms.guard = Guard()
         return True

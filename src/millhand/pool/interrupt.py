@@ -7,7 +7,7 @@ and it is lost. So a loop that must end calls `check_cancelled` now and then nev
 
 Guarantees:
     It hits only the call that it was meant for: it is sent only while the thread is inside of that call, at most
-    once, and what was sent but has not struck when the call ends is taken back. It does not hit what the pool
+    once, and strikes before the call is left. It does not hit what the pool
     does in this thread for the call (`shielded`): a submit that is cut in two would lose the pool a place.
     Who is interrupted before the call began is interrupted at its first step.
 
@@ -76,9 +76,9 @@ class Guard:
     def _leave(self) -> None:
         with self._lock:
             self._thread = None
-        # If it strikes between here and the last line, it is as if it had struck just before.
-        if self._sent:
-            _raise_in(threading.get_ident(), None)
+        # Nothing is sent any more, and what was sent strikes here at the latest. To take it back instead would leave
+        # CPython 3.11 looking for it for ever: every call would be slower, and under a tracer never begin.
+        _begin()
 
     def _send(self) -> None:
         if self._wanted and self._thread is not None and not self._sent:
@@ -86,9 +86,12 @@ class Guard:
             _raise_in(self._thread, Interrupted)
 
 
-def _raise_in(thread: int, exception: type[BaseException] | None) -> None:
-    """Have an exception raised in a thread; None takes back the one that has not struck yet."""
+def _begin() -> None:
+    """Be the start of a function, where CPython raises what is pending."""
+
+
+def _raise_in(thread: int, exception: type[BaseException]) -> None:
+    """Have an exception raised in a thread."""
     import ctypes  # noqa: PLC0415 - it would be a tenth of what `import millhand` costs those who never interrupt
 
-    kind = None if exception is None else ctypes.py_object(exception)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), kind)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(exception))
