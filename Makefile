@@ -20,7 +20,8 @@ run: .venv/.run-ready ## Serve the demo jobs over HTTP, until Ctrl-C
 	@$(BIN)/millhand serve
 
 test: .venv/.dev-ready ## Run every test that needs no special service; print branch coverage
-	@$(PYTEST) -m "not crash and not stress and not browser" \
+	@$(PYTEST) --quiet -m "untraced"
+	@$(PYTEST) -m "not crash and not stress and not browser and not untraced" \
 		--cov --cov-branch --cov-report=term $(if $(COVERAGE_MIN),--cov-fail-under=$(COVERAGE_MIN))
 
 check: .venv/.dev-ready ## Check format, lint, types and architecture

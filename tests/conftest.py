@@ -46,6 +46,8 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         mark = MARKS_BY_FOLDER.get(item.path.relative_to(TESTS).parts[0])
         if mark is not None:
             item.add_marker(mark)
+        if "interrupt" in item.nodeid and item.path.parent.name == "pool":
+            item.add_marker("untraced")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -476,6 +476,7 @@ def test_cancel_reaches_what_calls_have_submitted_from_within_to_another_pool(po
         gate.open()
 
 
+@pytest.mark.untraced
 def test_cancel_interrupts_calls_that_ask_for_it(narrow: ThreadPool) -> None:
     entered = threading.Event()
 
