@@ -29,19 +29,6 @@ WAYS: dict[str, Callable[[ThreadPool], Any]] = {
 }
 
 
-@pytest.fixture
-def make() -> Iterator[Pools]:
-    made: list[ThreadPool] = []
-
-    def make_one(*args: Any, **kwargs: Any) -> ThreadPool:
-        made.append(ThreadPool(*args, **kwargs))
-        return made[-1]
-
-    yield make_one
-    for pool in made:
-        pool.shutdown()
-
-
 @pytest.fixture(params=WAYS)
 def way(request: pytest.FixtureRequest) -> Callable[[ThreadPool], Any]:
     """Each way in which a map is done, as a door of a pool."""

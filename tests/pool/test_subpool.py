@@ -4,7 +4,7 @@ import gc
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import CancelledError, wait
 from typing import Any
 
@@ -15,19 +15,6 @@ from millhand.core.errors import TaskDropped
 from tests.pool.gate import Aside, Gate
 
 Pools = Callable[..., ThreadPool]
-
-
-@pytest.fixture
-def make() -> Iterator[Pools]:
-    made: list[ThreadPool] = []
-
-    def make_one(*args: Any, **kwargs: Any) -> ThreadPool:
-        made.append(ThreadPool(*args, **kwargs))
-        return made[-1]
-
-    yield make_one
-    for pool in made:
-        pool.shutdown()
 
 
 def adds_up(pool: Any) -> bool:

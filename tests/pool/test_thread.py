@@ -6,7 +6,7 @@ import logging
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, ThreadPoolExecutor
 from typing import Any
 
@@ -16,19 +16,6 @@ from millhand import Future, PoolClosed, QueueFull, TaskTimeout, ThreadPool
 from tests.pool.gate import Gate
 
 Pools = Callable[..., ThreadPool]
-
-
-@pytest.fixture
-def make() -> Iterator[Pools]:
-    made: list[ThreadPool] = []
-
-    def make_one(*args: Any, **kwargs: Any) -> ThreadPool:
-        made.append(ThreadPool(*args, **kwargs))
-        return made[-1]
-
-    yield make_one
-    for pool in made:
-        pool.shutdown()
 
 
 def in_thread(call: Callable[[], object]) -> tuple[threading.Thread, list[object]]:

@@ -60,8 +60,8 @@ class Admission(ABC):
         self.listeners = Listeners()
         self.refusal: Callable[[], Exception] | None = None
         self._when_full, self._submit_timeout = settings.when_full, settings.submit_timeout
-        self._keeps_none = settings.queue_size == 0
-        """Whatever has no worker at once goes: nothing waits that could be dropped for it."""
+        self._hands_over = settings.hands_over
+        """Nothing waits, so nothing could be dropped: whatever has no worker at once goes."""
         self.deadline: Instant = monotonic() + (settings.total_timeout or FOREVER)
         self.guests = Guests()
         self._short = True
@@ -324,7 +324,7 @@ class Admission(ABC):
             case "caller_runs":
                 self._refuse_loop(task)
                 self.run_here(task)
-            case "drop_newest" | "drop_oldest" | "drop_lowest" as policy if policy == "drop_newest" or self._keeps_none:
+            case "drop_newest" | "drop_oldest" | "drop_lowest" as policy if policy == "drop_newest" or self._hands_over:
                 self.books.without_place.add()
                 self._drop(task, policy)
             case "drop_oldest":

@@ -210,9 +210,8 @@ class Carrier(Task):
 
     def __init__(self, sender: Sender, options: Options, enough: Callable[[], bool] | None) -> None:
         super().__init__(None, (), {}, sender.crew, None, options)  # type: ignore[arg-type]  # there is no function
-        self.on_terms()  # of its own: the worker is noted in them
         self._sender, self.enough = sender, enough
-        self.on_terms()  # where its worker is noted
+        self.on_terms()  # of its own: the worker is noted in them
         self.kept: object = None
         """What must not be collected before it is through."""
 

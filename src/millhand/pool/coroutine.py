@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, ParamSpec, Self, TypeV
 from millhand.core.clock import Seconds
 from millhand.policy.rank import DEFAULT_AGEING
 from millhand.pool.future import Future
-from millhand.pool.lane import check_size
 from millhand.pool.loop_crew import LoopCrew
-from millhand.pool.options import NO_OPTIONS, Options, Settings, WhenFull
+from millhand.pool.options import NO_OPTIONS, Options, Settings, WhenFull, check_size
 from millhand.pool.order import OrderName
 from millhand.pool.pool import Doors, Group, PoolView
 from millhand.pool.staffed import GRACE, StaffedPool

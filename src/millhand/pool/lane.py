@@ -52,15 +52,7 @@ class Lane(Admission, Sender):
 
     def __init__(self, parent: Pool, crew: Admission, limit: int, settings: Settings) -> None:
         self._items: SimpleQueue[Item] = SimpleQueue()
-        self._hands_over = settings.queue_size == 0
-        line = Line(
-            self._items,
-            limit if self._hands_over else settings.queue_size,
-            self._ended if self._hands_over else self._taken,
-            settings.order,
-            settings.ageing,
-            ordered=settings.when_full in ("drop_oldest", "drop_lowest"),
-        )
+        line = Line.of(settings, self._items, limit, taken=self._taken, ended=self._ended)
         self._refusal: Callable[[], Exception] | None = None
         Sender.__init__(self, crew, limit, "a sub-pool")
         Admission.__init__(self, line, crew.timers, settings)
@@ -302,9 +294,3 @@ class Lane(Admission, Sender):
     def _is_crowded(self) -> bool:
         with self._sending:
             return self._present() > self.limit
-
-
-def check_size(workers: object) -> None:
-    """Raise ValueError unless it is a number of workers."""
-    if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
-        raise ValueError(f"max_workers must be a whole number of at least 1, got {workers!r}")

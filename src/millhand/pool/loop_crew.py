@@ -158,8 +158,9 @@ class LoopCrew(LoopRoster):
 
     def _begin(self, task: Task, place: Place) -> tuple[Context, Coroutine[Any, Any, Any], Any] | None:
         """Run a call's first step; return what its other steps need, None if it has ended, or is nobody's to run."""
-        if task.terms is not None:
-            self._agree(task, place)
+        if task.terms is not None and not self._agree(task, place):
+            self._clear(place, task)
+            return None
         # ruff: noqa: SLF001 - as Task.perform, of which this is the counterpart, it runs once per call
         try:
             del task._ticket
@@ -218,23 +219,23 @@ class LoopCrew(LoopRoster):
         if isinstance(value, GeneratorExit):  # the loop is gone
             raise value
 
-    def _agree(self, task: Task, place: Place) -> None:
-        """See to a call's limits. Before its ticket is taken: if it is not to run, somebody else has that then."""
+    def _agree(self, task: Task, place: Place) -> bool:
+        """See to a call's limits, before its ticket is taken; False if it is not to begin."""
         terms = task.terms
         if isinstance(terms, Terms):
             terms.worker = place
             if terms.deadline <= monotonic():  # its alarm is late
                 self._time_out(task)
-            elif terms.scope is not None and terms.scope.cancelled:  # it is about to be cancelled, one by one
-                task.cancel()
+                return False
+            if terms.scope is not None and terms.scope.cancelled:
+                return False  # whoever cancels that comes to this call: see Crew._agree
         timeout = task.options.timeout
         if timeout is not None:
             try:
                 self._overdue.watch(place, task, self.tally.mark + timeout)
-            except (
-                RuntimeError
-            ):  # no thread to be had for the timer, as when the interpreter ends: then the loop must do
+            except RuntimeError:  # no thread for the timer, as when the interpreter ends: then the loop must do
                 asyncio.get_running_loop().call_later(timeout, self._strike, place, task)
+        return True
 
     def _announce(self, task: Task, place: Place) -> None:
         """Tell listeners of a start, and note what they are to be told at the end."""

@@ -64,15 +64,7 @@ class LoopRoster(Admission):
         """One for all places: they take turns in one thread."""
         self._size, self._name = size, name
         self.paused = False
-        self._hands_over = settings.queue_size == 0
-        line = Line(
-            self.items,
-            size if self._hands_over else settings.queue_size,
-            self._ended if self._hands_over else lambda: self.tally.taken,
-            settings.order,
-            settings.ageing,
-            ordered=settings.when_full in ("drop_oldest", "drop_lowest"),
-        )
+        line = Line.of(settings, self.items, size, taken=lambda: self.tally.taken, ended=self._ended)
         super().__init__(line, Timers(SystemClock(), f"{name}_timer"), settings)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None

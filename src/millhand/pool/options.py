@@ -75,6 +75,11 @@ class Settings:
     ageing: Seconds | None = DEFAULT_AGEING
     copy_context: bool = True
 
+    @property
+    def hands_over(self) -> bool:
+        """Whether a call is taken only if a worker is free for it, so that nothing waits."""
+        return self.queue_size == 0
+
     def __post_init__(self) -> None:
         size = self.queue_size
         if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 0):
@@ -88,6 +93,12 @@ class Settings:
         check_seconds("ageing", self.ageing)
         if self.order not in get_args(OrderName):
             raise ValueError(f"order must be one of {', '.join(get_args(OrderName))}, got {self.order!r}")
+
+
+def check_size(workers: object) -> None:
+    """Raise ValueError unless it is a number of workers."""
+    if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
+        raise ValueError(f"max_workers must be a whole number of at least 1, got {workers!r}")
 
 
 def check_seconds(name: str, value: object) -> None:

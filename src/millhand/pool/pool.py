@@ -16,9 +16,9 @@ from millhand.pool import mapping
 from millhand.pool.admission import Admission
 from millhand.pool.future import Future
 from millhand.pool.group import Structure
-from millhand.pool.lane import Lane, check_size
+from millhand.pool.lane import Lane
 from millhand.pool.listeners import Listener
-from millhand.pool.options import NO_OPTIONS, Options, Settings, WhenFull
+from millhand.pool.options import NO_OPTIONS, Options, Settings, WhenFull, check_size
 from millhand.pool.order import OrderName
 from millhand.pool.source import Plan, Site
 from millhand.pool.stats import PoolStats

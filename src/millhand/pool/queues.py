@@ -39,6 +39,7 @@ from typing import Any, TypeAlias
 
 from millhand.core.clock import Seconds
 from millhand.policy.rank import DEFAULT_AGEING
+from millhand.pool.options import Settings
 from millhand.pool.order import OrderName, make_order
 from millhand.pool.stats import Counter
 from millhand.pool.task import Task
@@ -91,6 +92,27 @@ class Line:
         self._sorting = threading.RLock()
         if ordered or order != "fifo":
             self.keep_order()
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        items: SimpleQueue[Item],
+        workers: int,
+        *,
+        taken: Callable[[], int],
+        ended: Callable[[], int],
+    ) -> Line:
+        """Return the line of a crew of so many workers; where nothing waits, the places are the workers themselves."""
+        hands_over = settings.hands_over
+        return cls(
+            items,
+            workers if hands_over else settings.queue_size,
+            ended if hands_over else taken,
+            settings.order,
+            settings.ageing,
+            ordered=settings.when_full in ("drop_oldest", "drop_lowest"),
+        )
 
     # Places.
 

@@ -74,15 +74,7 @@ class Roster(Admission):
         self.paused = False
         self.sizing: Sizing | None = None
         """For an elastic pool, what decides its size."""
-        self._hands_over = settings.queue_size == 0
-        line = Line(
-            self.items,
-            size if self._hands_over else settings.queue_size,
-            self._ended if self._hands_over else self._taken,
-            settings.order,
-            settings.ageing,
-            ordered=settings.when_full in ("drop_oldest", "drop_lowest"),
-        )
+        line = Line.of(settings, self.items, size, taken=self._taken, ended=self._ended)
         super().__init__(line, Timers(SystemClock(), f"{name}_timer"), settings)
         wake = self.items.put  # all that the callback may do: it can run anywhere, also under our locks
         self._pool = ref(pool, lambda _: wake(None))

@@ -12,8 +12,7 @@ from millhand.policy.rank import DEFAULT_AGEING
 from millhand.policy.scaling import Scaling
 from millhand.pool.crew import Crew
 from millhand.pool.current import bare_inside
-from millhand.pool.lane import check_size
-from millhand.pool.options import NO_OPTIONS, Settings, WhenFull
+from millhand.pool.options import NO_OPTIONS, Settings, WhenFull, check_size
 from millhand.pool.order import OrderName
 from millhand.pool.sizing import Sizing
 from millhand.pool.staffed import StaffedPool
