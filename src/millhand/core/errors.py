@@ -7,6 +7,8 @@
     ├─ TaskDropped                  a full queue dropped a waiting call to make room
     ├─ TaskCancelled   CancelledError raised inside a running call that was asked to stop
     ├─ NestedWaitLimit RuntimeError calls wait for calls of their own pool, deeper than it can staff
+    ├─ WorkerCrashed                the process that ran the call has died
+    ├─ NotPicklable    PicklingError a call, or its result, cannot travel to another process
     ├─ BadArguments    ValueError   arguments that the function's signature refuses
     ├─ UnknownJobType  LookupError  a job type that nobody registered
     ├─ JobNotFound     LookupError  no job has this id
@@ -23,6 +25,7 @@ from __future__ import annotations
 
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
+from pickle import PicklingError
 
 
 class MillhandError(Exception):
@@ -94,6 +97,46 @@ class NestedWaitLimit(MillhandError, RuntimeError):
         return (
             f"{self.limit} workers wait for calls of their own pool, the last one: {' -> '.join(self.chain)}; "
             "let calls return what is left to do instead of waiting for it"
+        )
+
+
+class WorkerCrashed(MillhandError):
+    """This says that the process that ran a call has died, and how; other calls are not touched by it.
+
+    Args:
+        name: the call's.
+        reason: what ended the process.
+        exitcode: as `multiprocessing.Process.exitcode` has it: the negative number of a signal, or what it exited with.
+        stderr: the last that it wrote there.
+    """
+
+    def __init__(self, name: str, reason: str, exitcode: int | None = None, stderr: str = "") -> None:
+        super().__init__(name, reason, exitcode, stderr)
+        self.name, self.reason, self.exitcode, self.stderr = name, reason, exitcode, stderr
+
+    def __str__(self) -> str:
+        tail = f"; the last that it wrote to stderr:\n{self.stderr}" if self.stderr else ""
+        return f"the process that ran {self.name} {self.reason}{tail}"
+
+
+class NotPicklable(MillhandError, PicklingError):
+    """This says that something cannot travel to another process, or back.
+
+    Args:
+        what: what it is.
+        reason: why not.
+        tried_cloudpickle: whether cloudpickle, which can do more, was at hand.
+    """
+
+    def __init__(self, what: str, reason: str, tried_cloudpickle: bool = False) -> None:  # noqa: FBT001, FBT002 - a field, as in a record
+        super().__init__(what, reason, tried_cloudpickle)
+        self.what, self.reason, self.tried_cloudpickle = what, reason, tried_cloudpickle
+
+    def __str__(self) -> str:
+        remedy = "" if self.tried_cloudpickle else ", or install cloudpickle"
+        return (
+            f"{self.what} cannot travel between processes ({self.reason}); "
+            f"use functions and classes that stand in a module{remedy}"
         )
 
 

@@ -19,12 +19,11 @@ from collections.abc import Callable, Generator
 from concurrent.futures import CancelledError, Executor
 from contextlib import suppress
 from threading import TIMEOUT_MAX
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from millhand.core.clock import Instant
 from millhand.core.errors import TaskCancelled
 from millhand.pool.carrier import TURN, Carrier, Sender
-from millhand.pool.crew import Crew
 from millhand.pool.current import here, inside
 from millhand.pool.future import CANCELLED, RAISED, RETURNED, End
 from millhand.pool.source import Plan, Site, Source
@@ -32,6 +31,9 @@ from millhand.pool.stats import QUICK, Tally
 from millhand.pool.task import monotonic
 from millhand.pool.terms import FOREVER
 from millhand.pool.worker import Worker
+
+if TYPE_CHECKING:
+    from millhand.pool.crew import Crew
 
 Slot: TypeAlias = list[Any]
 """One item on its way: how it ended (None: it has not), when it was read, and the item, then what came of it.

@@ -236,11 +236,6 @@ class Carrier(Task):
         callbacks = self.conclude(RETURNED, None) if self.seize_end() else None
         return callbacks if may_stay else None
 
-    @property
-    def asked(self) -> bool:
-        """Whether what it does now is to stop."""
-        return self.on_terms().asked
-
     def stop(self) -> None:
         """Have no more of its sender's work done, and tell what it does now to stop."""
         super().stop()

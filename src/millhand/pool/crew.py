@@ -8,16 +8,19 @@ Guarantees:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import BrokenExecutor
 from concurrent.futures.thread import BrokenThreadPool
 from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
+from typing import ClassVar
 
 from millhand.core.clock import Instant, Seconds
 from millhand.core.errors import PoolClosed
 from millhand.core.events import TaskEnded, TaskStarted, WorkerHired, WorkerWrittenOff
 from millhand.pool import interpreter_exit
 from millhand.pool.attached import Callback
+from millhand.pool.carried import Carried
 from millhand.pool.current import bare, here, mark_inside
 from millhand.pool.future import RAISED, End, Future
 from millhand.pool.interrupt import Guard
@@ -40,6 +43,11 @@ class Crew(Roster):
         initializer: called first in each thread; if it raises, the pool is broken.
         The others are those of Roster.
     """
+
+    broken: ClassVar[type[BrokenExecutor]] = BrokenThreadPool
+    """What is raised once it is broken."""
+    carried: ClassVar[type[Carried]] = Carried
+    """How its maps are done."""
 
     def __init__(
         self, pool: object, size: int, name: str, settings: Settings, initializer: Callable[[], object] | None
@@ -72,7 +80,7 @@ class Crew(Roster):
                 self._initializer()
         except BaseException:  # noqa: BLE001 - the edge of a worker; the pool breaks with it
             log.critical("Exception in initializer:", exc_info=True)
-            self._break("A thread initializer failed, the thread pool is not usable anymore")
+            self.break_down("A thread initializer failed, the thread pool is not usable anymore")
             return False
         return True
 
@@ -289,13 +297,14 @@ class Crew(Roster):
             self.refusal = partial(PoolClosed, f"this pool has given up: {reason}")
         return False
 
-    def _break(self, reason: str) -> None:
+    def break_down(self, reason: str) -> None:
+        """Break: refuse all work from now on, and fail what waits."""
         pool = self._pool()
         if pool is not None:
             pool._broken = reason  # type: ignore[attr-defined]  # noqa: SLF001 - where the stdlib keeps and shows it
         del pool
         with self.roster:
-            self.refusal = partial(BrokenThreadPool, reason)
+            self.refusal = partial(self.broken, reason)
         self._fail_waiting()
 
     def _fail_waiting(self) -> None:

@@ -21,7 +21,6 @@ from queue import Empty, SimpleQueue
 from typing import Any, cast
 
 from millhand.core.clock import Instant
-from millhand.pool.carried import Carried
 from millhand.pool.crew import Crew
 from millhand.pool.current import here
 from millhand.pool.options import Options
@@ -41,8 +40,11 @@ def start(
     source = Source(iterables, site.crew)
     name = getattr(fn, "__qualname__", type(fn).__qualname__)
     call = fn if len(iterables) == 1 else partial(_spread, fn)
-    way: Carried | Submitted = (
-        Carried(site, call, source, plan, name) if _can_carry(site) else Submitted(site, call, source, plan)
+    staff = site.crew.staff
+    way = (
+        staff.carried(site, call, source, plan, name)
+        if isinstance(staff, Crew) and _can_carry(site)
+        else Submitted(site, call, source, plan)
     )
     results = way.start()
     return results if draw is None else draw(results, name, source.size_hint or None)
@@ -61,7 +63,6 @@ def _can_carry(site: Site) -> bool:
         site.plain
         and options == kept
         and not site.crew.listeners
-        and isinstance(site.crew.staff, Crew)
         and site.crew.deadline == FOREVER
         and (worker is None or not (worker.limits or (worker.task is not None and worker.task.deadline < FOREVER)))
     )

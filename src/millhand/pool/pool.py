@@ -238,6 +238,9 @@ class PoolView(Doors):
 class Pool(Doors):
     """This is what every kind of pool can do."""
 
+    _lane: type[Lane] = Lane
+    """The front of its sub-pools."""
+
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Call `listener(event)` for each event from now on, in the thread where it happens; return what ends that.
 
@@ -347,7 +350,8 @@ class SubPool(Pool):
 
     def __init__(self, parent: Pool, max_workers: int, settings: Settings) -> None:
         self._parent = parent  # not to be collected before this
-        self._crew: Lane = Lane(parent, parent._crew, max_workers, settings)
+        self._crew: Lane = parent._lane(parent, parent._crew, max_workers, settings)
+        self._lane = parent._lane
         self._copy_context = parent._copy_context
         if self._crew.deadline < FOREVER:
             self._options = NO_OPTIONS

@@ -95,6 +95,10 @@ class Roster(Admission):
     def work(self, worker: Worker, first: Callable[[], object] | None) -> None:
         """Be a worker, from the thread's start to its end."""
 
+    def make_worker(self, name: str, number: int) -> Worker:
+        """Return one of the kind that works here."""
+        return Worker(self, name, number)
+
     @property
     def staff(self) -> Roster:
         """The crew whose workers run the tasks: this one."""
@@ -198,7 +202,7 @@ class Roster(Admission):
 
     def hire(self, first: Callable[[], object] | None = None) -> None:
         """Start a worker, which calls `first` before it takes a task. Raises RuntimeError if it cannot be started."""
-        worker = Worker(self, f"{self._name}_{self._hired}", self._hired)
+        worker = self.make_worker(f"{self._name}_{self._hired}", self._hired)
         worker.idle = first is None  # hired for an item that waits, and so promised to take one
         worker.attention = self.paused or self._hands_over
         worker.usual = TOLD if self.listeners else None

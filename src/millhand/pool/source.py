@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
 from contextvars import Context
 from dataclasses import dataclass
+from itertools import islice
 from operator import length_hint
 from typing import Any
 
@@ -78,6 +79,19 @@ class Source:
                 yield item
         except Exception as error:  # noqa: BLE001 - the source's own; it stands behind the items before it
             self.verdict = error
+
+    def read(self, n: int) -> list[Any]:
+        """Return the next items, at most `n`; none if that was all."""
+        items: list[Any] = []
+        refusal = self._crew.refusal
+        if refusal is not None:
+            self.verdict = self.verdict or refusal()
+        if self.verdict is None:
+            try:
+                items.extend(islice(self._items, n))  # not list(): what was read before an error counts
+            except Exception as error:  # noqa: BLE001 - as above
+                self.verdict = error
+        return items
 
     def raise_verdict(self) -> None:
         """Raise it, if there is one."""

@@ -7,7 +7,11 @@ from types import TracebackType
 from typing import Any, Literal
 
 from millhand.core.clock import Seconds
+from millhand.policy.scaling import Scaling
+from millhand.pool.crew import Crew
+from millhand.pool.options import check_size
 from millhand.pool.pool import Pool
+from millhand.pool.sizing import Sizing
 
 GRACE: Seconds = 1.0
 """How long a `with` body that raised waits for the calls that run."""
@@ -50,3 +54,48 @@ class StaffedPool(Pool):
         finally:  # also when somebody is too impatient for that second
             if not left:
                 self._crew.abandon()
+
+
+class CrewPool(StaffedPool):
+    """This is a pool whose workers are threads, or stand behind threads: its size can be left to the load."""
+
+    _crew: Crew
+    _max_workers: int
+    _idle_timeout: Seconds
+
+    def resize(self, max_workers: int | tuple[int, int]) -> None:
+        """Change how many calls may run at once; two numbers: between which the load decides.
+
+        Returns at once. Growth takes effect before the next call is started; shrinking never interrupts a
+        running call, so the pool may stay above `max_workers` until those calls end.
+
+        Raises:
+            ValueError: max_workers is less than 1, or the first of two more than the second.
+        """
+        if isinstance(max_workers, tuple):
+            self._scale(Scaling(*max_workers, self._idle_timeout, self._crew.size))
+            return
+        check_size(max_workers)
+        self._end_scaling()
+        self._max_workers = max_workers
+        self._crew.resize(max_workers)
+
+    def _begin_scaling(self, elastic: Scaling | None, idle_timeout: Seconds) -> None:
+        self._idle_timeout = idle_timeout
+        if elastic is not None:
+            self._scale(elastic)
+
+    def _scale(self, scaling: Scaling) -> None:
+        self._end_scaling()
+        self._max_workers = scaling.high
+        self._crew.sizing = Sizing(self._crew, self._crew.timers, scaling)
+        self._crew.resize(scaling.size)
+
+    def _end_scaling(self) -> None:
+        if self._crew.sizing is not None:
+            self._crew.sizing.stopped = True
+            self._crew.sizing = None
+
+    def _leave_soon(self) -> None:
+        self._close(cancel=True)
+        self._join_or_abandon()

@@ -191,10 +191,10 @@ class Tally:
         """What a call must exceed to be one of the slowest."""
         self.slowest: list[tuple[Seconds, str]] = []
 
-    def time(self, task: Task, now: Instant) -> None:
-        """Count the durations of a call that ends now, for those that it stands for, too."""
-        run = now - self.mark
-        weight = self.mask + 1 if run <= QUICK else 1
+    def time(self, task: Task, now: Instant, calls: int = 0) -> None:
+        """Count the durations of a call that ends now, for those that it stands for, too; or of so many, in a row."""
+        run = (now - self.mark) / (calls or 1)
+        weight = calls or (self.mask + 1 if run <= QUICK else 1)
         self.waits[frexp(self.mark - task.submitted_at or TINY)[1]] += weight
         self.runs[frexp(run or TINY)[1]] += weight
         self.totals[frexp(now - task.submitted_at or TINY)[1]] += weight

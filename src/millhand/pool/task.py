@@ -116,6 +116,34 @@ class Task(Future[Any]):
         if self._end is not None or (self.terms or PLAIN).asked:
             raise TaskCancelled(self.name)
 
+    # For a crew that runs calls elsewhere than in its own threads.
+
+    @property
+    def call(self) -> Any:
+        """What is called; None once that has ended."""
+        return self._fn
+
+    @property
+    def asked(self) -> bool:
+        """Whether it was asked to stop while it ran."""
+        return (self.terms or PLAIN).asked
+
+    def replace_call(self, pack: Callable[[Any, Any, Any], Callable[[], Any]]) -> None:
+        """Put what `pack` makes of function, arguments and keyword arguments in their place."""
+        self._fn = pack(self._fn, self._args, self._kwargs or {})
+        self._args, self._kwargs = (), None
+
+    def begin(self) -> bool:
+        """Take the ticket as `perform` does, for one who then does the rest; False if somebody else has it."""
+        if not self.take_ticket():
+            return False
+        self.context = None
+        return True
+
+    def step_back(self) -> None:
+        """Wait again, after a `begin` that nothing came of."""
+        self._ticket = None
+
     # For the crew.
 
     seize_end = Future._seize_end  # noqa: SLF001 - its own base class

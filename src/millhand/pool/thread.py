@@ -12,13 +12,12 @@ from millhand.policy.rank import DEFAULT_AGEING
 from millhand.policy.scaling import Scaling
 from millhand.pool.crew import Crew
 from millhand.pool.current import bare_inside
-from millhand.pool.options import NO_OPTIONS, Settings, WhenFull, check_size
+from millhand.pool.options import NO_OPTIONS, Settings, WhenFull
 from millhand.pool.order import OrderName
-from millhand.pool.sizing import Sizing
-from millhand.pool.staffed import StaffedPool
+from millhand.pool.staffed import CrewPool
 
 
-class ThreadPool(StaffedPool, ThreadPoolExecutor):
+class ThreadPool(CrewPool, ThreadPoolExecutor):
     """This runs calls on threads: a `ThreadPoolExecutor` with a bounded queue, timeouts, priorities and stats.
 
     Threads are started when needed, idle ones are used first. A context (contextvars) is copied at each
@@ -82,10 +81,8 @@ class ThreadPool(StaffedPool, ThreadPoolExecutor):
             copy_context=copy_context,
         )
         initialize = partial(initializer, *initargs) if initializer else None
-        self._idle_timeout = idle_timeout
-        self._crew: Crew = Crew(self, self._max_workers, name, settings, initialize)
-        if elastic is not None:
-            self._scale(elastic)
+        self._crew = Crew(self, self._max_workers, name, settings, initialize)
+        self._begin_scaling(elastic, idle_timeout)
         if not copy_context:
             self._copy_context = bare_inside
         if total_timeout is not None:
@@ -94,38 +91,6 @@ class ThreadPool(StaffedPool, ThreadPoolExecutor):
         self._threads = self._crew.threads
         self._work_queue = cast("Any", self._crew.items)
 
-    def resize(self, max_workers: int | tuple[int, int]) -> None:
-        """Change how many calls may run at once; two numbers: between which the load decides.
-
-        Returns at once. Growth takes effect before the next call is started; shrinking never interrupts a
-        running call, so the pool may stay above `max_workers` until those calls end.
-
-        Raises:
-            ValueError: max_workers is less than 1, or the first of two more than the second.
-        """
-        if isinstance(max_workers, tuple):
-            self._scale(Scaling(*max_workers, self._idle_timeout, self._crew.size))
-            return
-        check_size(max_workers)
-        self._end_scaling()
-        self._max_workers = max_workers
-        self._crew.resize(max_workers)
-
-    def _scale(self, scaling: Scaling) -> None:
-        self._end_scaling()
-        self._max_workers = scaling.high
-        self._crew.sizing = Sizing(self._crew, self._crew.timers, scaling)
-        self._crew.resize(scaling.size)
-
-    def _end_scaling(self) -> None:
-        if self._crew.sizing is not None:
-            self._crew.sizing.stopped = True
-            self._crew.sizing = None
-
     def _close(self, *, cancel: bool) -> None:
         self._shutdown = True  # where the standard library keeps and shows it
         super()._close(cancel=cancel)
-
-    def _leave_soon(self) -> None:
-        self._close(cancel=True)
-        self._join_or_abandon()

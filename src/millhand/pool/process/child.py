@@ -1,0 +1,238 @@
+"""The worker process, from the inside: it runs one frame after the other until its parent closes the socket.
+
+It leads a process group of its own, so that Ctrl-C is the parent's alone, and so that its own children go with it.
+It dies with its parent, also when that is killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import fcntl
+import os
+import pickle
+import signal
+import socket
+import struct
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from functools import partial
+from pickle import Pickler
+from typing import Any
+
+from millhand.core.errors import NotPicklable
+from millhand.pool.process.channel import Channel, Kind
+from millhand.pool.process.parcel import LARGE as LARGE_SIZE
+from millhand.pool.process.parcel import from_file, pack
+from millhand.pool.process.sheet import (
+    BEGUN,
+    ENDED,
+    HALT,
+    LARGE,
+    NONE,
+    PICKLED,
+    PICKLES,
+    RAISED,
+    REAL,
+    WHOLE,
+    Memory,
+    Sheet,
+)
+
+WHOLE_NUMBERS = range(-(2**63), 2**63)
+
+
+def main(end: socket.socket, alive: socket.socket, errors: socket.socket, memory: Memory, setup: bytes) -> None:
+    """Be a worker process.
+
+    Args:
+        end: of the socket to the minder.
+        alive: its other end is open as long as the parent lives.
+        errors: where what is written to stderr goes.
+        memory: of the sheet.
+        setup: the initializer, pickled; or None.
+    """
+    _stand_alone(alive, errors)
+    channel, sheet = Channel(end), Sheet(memory)
+    try:
+        initializer = pickle.loads(setup)
+        if initializer is not None:
+            initializer()
+    except BaseException:  # noqa: BLE001 - the edge of a worker; the parent is told
+        channel.send(Kind.FAILED, body=traceback.format_exc().encode())
+        return
+    channel.send(Kind.READY)
+    with contextlib.suppress(EOFError, OSError):  # the parent has closed it, or is gone
+        Bench(channel, sheet).serve()
+
+
+def _stand_alone(alive: socket.socket, errors: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # it leads one already
+        os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.dup2(errors.fileno(), 2)
+    errors.close()
+    faulthandler.enable()
+    _die_with(alive)
+
+
+def _die_with(alive: socket.socket) -> None:
+    """Have the whole group die when the other end closes, whatever it does then."""
+    if hasattr(fcntl, "F_SETSIG"):  # Linux: the kernel sees to it, also while C code holds the interpreter's lock
+        fcntl.fcntl(alive, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(alive, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(alive, fcntl.F_SETFL, fcntl.fcntl(alive, fcntl.F_GETFL) | os.O_ASYNC)
+    # Also for a parent that was gone before that.
+    threading.Thread(target=_watch, args=(alive,), name="parent watch", daemon=True).start()
+
+
+def _watch(alive: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        alive.recv(1)
+    os.killpg(0, signal.SIGKILL)
+
+
+class Bench:
+    """This is where calls are run, and their results written down."""
+
+    def __init__(self, channel: Channel, sheet: Sheet) -> None:
+        self._channel, self._sheet = channel, sheet
+        self._buffers: list[pickle.PickleBuffer] = []
+        self._pickler = Pickler(sheet.map, 5, buffer_callback=self._take_out)
+
+    def serve(self) -> None:
+        """Run frames until the socket is closed. Raises EOFError then."""
+        while True:
+            kind, size, body, file = self._channel.receive()
+            began = time.monotonic_ns()
+            self._sheet.map.seek(PICKLES)
+            if kind is Kind.ITEMS:
+                self._run_items(size, body, file)
+            elif file is not None:
+                self._run_calls(iter([partial(from_file, file)]))
+            else:
+                self._run_calls(_unpack(body))
+            del body
+            self._channel.send(Kind.OVER, time.monotonic_ns() - began)
+
+    def _run_calls(self, calls: Iterator[Callable[[], tuple[Any, Any, Any]]]) -> None:
+        words, n = self._sheet.words, 0
+        for load in calls:
+            if words[HALT]:
+                return
+            words[BEGUN] = n + 1
+            try:
+                fn, args, kwargs = load()
+                value = fn(*args, **kwargs)
+                del fn, args, kwargs
+            except BaseException as error:  # noqa: BLE001 - the edge of a worker: the submitter gets it, whatever it is
+                self._note_error(n, error)
+            else:
+                self._note(n, value)
+                del value
+            n += 1  # noqa: SIM113 - shown to the parent when the result is there
+            words[ENDED] = n
+
+    def _run_items(self, size: int, body: bytes, file: int | None) -> None:
+        sheet = self._sheet
+        words, kinds, wholes, n = sheet.words, sheet.kinds, sheet.wholes, 0
+        words[BEGUN] = 1
+        try:
+            fn, items = pickle.loads(body) if file is None else from_file(file)
+        except BaseException as error:  # noqa: BLE001 - what unpickling calls is the user's
+            if size == 1:  # else the parent sends them again, one by one
+                self._note_error(0, error)
+                words[ENDED] = 1
+            return
+        del body
+        for item in items:
+            if words[HALT]:
+                return
+            words[BEGUN] = n + 1
+            try:
+                value = fn(item)
+            except BaseException as error:  # noqa: BLE001 - as above
+                self._note_error(n, error)
+            else:
+                # What is quickest to run is what most often returns one of these two.
+                if value is None:
+                    kinds[n] = NONE
+                elif type(value) is int and value in WHOLE_NUMBERS:
+                    wholes[n] = value
+                    kinds[n] = WHOLE
+                else:
+                    self._note(n, value)
+            n += 1  # noqa: SIM113 - as above
+            words[ENDED] = n
+
+    def _note(self, n: int, value: object) -> None:
+        """Write a result down."""
+        sheet = self._sheet
+        if value is None:
+            sheet.kinds[n] = NONE
+        elif type(value) is int and value in WHOLE_NUMBERS:
+            sheet.wholes[n] = value
+            sheet.kinds[n] = WHOLE
+        elif type(value) is float:
+            sheet.reals[n] = value
+            sheet.kinds[n] = REAL
+        else:
+            try:
+                self._pickle(n, PICKLED, value)
+            except Exception as error:  # noqa: BLE001 - what pickling calls is the user's
+                remedy = NotPicklable(f"the result, a {type(value).__qualname__},", f"{type(error).__name__}: {error}")
+                remedy.__cause__ = error
+                self._note_error(n, remedy)
+
+    def _note_error(self, n: int, error: BaseException) -> None:
+        """Write down what a call raised, or what stands in for it if it cannot travel."""
+        text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        error.__traceback__ = None
+        try:
+            pickle.loads(pickle.dumps((error, text)))
+        except Exception as reason:  # noqa: BLE001 - as above
+            what = f"the exception that the call raised, a {type(error).__qualname__},"
+            error = NotPicklable(what, f"{type(reason).__name__}: {reason}")
+        self._pickle(n, RAISED, (error, text))
+
+    def _pickle(self, n: int, kind: int, value: object) -> None:
+        sheet, pickler = self._sheet, self._pickler
+        start = sheet.map.tell()
+        try:
+            pickler.dump(value)
+            if not self._buffers:
+                sheet.wholes[n] = sheet.map.tell()
+                sheet.kinds[n] = kind
+                return
+        except ValueError:  # no room, most likely; else it comes again
+            pass
+        except BaseException:
+            sheet.map.seek(start)
+            raise
+        finally:
+            pickler.clear_memo()
+            self._buffers.clear()
+        sheet.map.seek(start)
+        sheet.words[HALT] = 1  # the next frame finds the sheet empty
+        file = pack((kind, value), lambda: "the result").to_file()
+        try:
+            self._channel.send(Kind.LARGE, n, file=file)
+        finally:
+            os.close(file)
+        sheet.kinds[n] = LARGE
+
+    def _take_out(self, buffer: pickle.PickleBuffer) -> bool:
+        if buffer.raw().nbytes < LARGE_SIZE:
+            return True
+        self._buffers.append(buffer)
+        return False
+
+
+def _unpack(body: bytes) -> Iterator[Callable[[], tuple[Any, Any, Any]]]:
+    view, start, length = memoryview(body), 0, struct.Struct("<I").unpack_from
+    while start < len(body):
+        (size,) = length(body, start)
+        start += 4 + size
+        yield partial(pickle.loads, view[start - size : start])

@@ -1,0 +1,263 @@
+"""The workers of a pool of processes: threads, each of which minds a process.
+
+A crew of threads in all but what running a call means. So options, orders, policies, groups, sub-pools and the rest
+are the same, from the same code; and a call that is stuck costs a process, which can be killed, and no thread.
+
+Guarantees:
+    A process that dies fails the call that it ran, and no other: what it had not begun runs elsewhere.
+    A call that overstays its limit is over in time, and so is its process.
+    A result that a process has written down is not lost by its death (`pool.process.sheet`).
+
+Shutdown:
+    As `Roster`; each minder ends its process when it leaves, and the last one the spare.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from queue import Empty
+from typing import ClassVar, cast
+
+from millhand.core.errors import TaskCancelled
+from millhand.core.events import WorkerHired
+from millhand.pool.admission import Admission
+from millhand.pool.carried import Carried
+from millhand.pool.crew import Crew
+from millhand.pool.current import here
+from millhand.pool.future import RAISED
+from millhand.pool.lane import Lane
+from millhand.pool.options import Settings
+from millhand.pool.process.mapping import MappedInProcesses
+from millhand.pool.process.minder import Minder
+from millhand.pool.process.nursery import Nursery
+from millhand.pool.process.packed import Packed
+from millhand.pool.process.parcel import LARGE
+from millhand.pool.queues import Item
+from millhand.pool.task import Task, call_back, monotonic
+from millhand.pool.worker import Worker
+
+
+class Packs(Admission):
+    """This is the front of a crew whose calls are pickled when they are submitted."""
+
+    def submit(self, task: Task) -> None:
+        """Have a task run, as any pool. Raises NotPicklable, too."""
+        task.replace_call(Packed)
+        super().submit(task)
+
+    def offer(self, task: Task, *, again: bool = False) -> bool:
+        """Submit a task without waiting, as any pool. Raises NotPicklable, too."""
+        if not again:
+            task.replace_call(Packed)
+        return super().offer(task, again=again)
+
+
+class ProcessLane(Packs, Lane):
+    """This is the front of a sub-pool of a pool of processes."""
+
+
+class ProcessCrew(Packs, Crew):
+    """This runs the tasks of one pool of processes.
+
+    Args:
+        nursery: where its processes come from.
+        tasks_per_process: after how many calls a process is replaced; None: never.
+        The others are those of Roster.
+    """
+
+    broken: ClassVar[type[BrokenExecutor]] = BrokenProcessPool
+    carried: ClassVar[type[Carried]] = MappedInProcesses
+
+    def __init__(
+        self, pool: object, size: int, name: str, settings: Settings, nursery: Nursery, tasks_per_process: int | None
+    ) -> None:
+        super().__init__(pool, size, name, settings, None)
+        self.nursery = nursery
+        self.tasks_per_process = tasks_per_process or sys.maxsize
+        self._back: deque[Task] = deque()
+        """What processes were given and did not come to."""
+
+    def make_worker(self, name: str, number: int) -> Minder:
+        """Return a new worker."""
+        return Minder(self, name, number)
+
+    def work(self, worker: Worker, first: Callable[[], object] | None) -> None:
+        """Be a worker, from the thread's start to its end."""
+        here.worker = minder = cast("Minder", worker)
+        try:
+            minder.process()
+            if self.listeners:
+                self.listeners.tell(WorkerHired(worker.name))
+            worker.mark = monotonic()
+            self._serve(minder)
+        except BrokenProcessPool:
+            pass  # the crew knows already
+        finally:
+            minder.let_go()
+            self.leave(worker)
+
+    def _serve(self, worker: Worker) -> None:
+        worker = cast("Minder", worker)
+        line = self.line
+        while not worker.attention or self.may_stay(worker):
+            worker.idle = True
+            back = self._take_from_back(worker)
+            if back:
+                worker.idle = False
+                worker.run_calls(back)
+            else:
+                item = self._next(worker)
+                task = line.best(item) if line.ordered else item
+                if task is None:
+                    if self.is_over() and not self._back and not line.regroup():
+                        return
+                    continue
+                self._take(worker)
+                self._run(task, worker)
+                del item, task
+            del back
+            if worker.has_callbacks:
+                self._call_back(worker)
+
+    def _next(self, worker: Minder) -> Item:
+        try:
+            item = self.items.get_nowait()
+        except Empty:
+            worker.task = None
+            item = self.items.get()
+            worker.mark = monotonic()
+        return self.hold(worker, item) if worker.attention else item
+
+    def _run(self, task: Task, worker: Minder) -> None:
+        odd: Task | None = task
+        if self._is_plain(task, worker):
+            tasks, odd = self._take_more(worker, task)
+            worker.run_calls(tasks)
+        if odd is not None:
+            worker.task = odd
+            callbacks = self.perform(odd, worker, worker)
+            if callbacks:
+                worker.later(odd, callbacks)
+            elif callbacks is None:
+                self.is_written_off(worker)
+
+    def _take_from_back(self, worker: Minder) -> list[Task]:
+        tasks: list[Task] = []
+        with suppress(IndexError):
+            while self._back and len(tasks) < worker.room:
+                tasks.append(self._back.popleft())
+        return tasks
+
+    def _take(self, worker: Worker) -> None:
+        worker.idle = False
+        worker.taken += 1
+        if self.line.bell:
+            self.line.ring()
+
+    def _is_plain(self, task: Task, worker: Worker) -> bool:
+        return task.terms is worker.usual and not task.call.parcel.is_large
+
+    def _take_more(self, worker: Minder, first: Task) -> tuple[list[Task], Task | None]:
+        """Return as many plain tasks as make a frame, and one that was taken and is none, if there is one."""
+        tasks, line = [first], self.line
+        room, size = 1 if self._hands_over else worker.room, len(first.call.parcel.data)
+        while len(tasks) < room and size < LARGE:
+            try:
+                item = self.items.get_nowait()
+            except Empty:
+                break
+            task = line.best(item) if line.ordered else item
+            if task is None:
+                self.items.put(None)
+                break
+            self._take(worker)
+            if not self._is_plain(task, worker):
+                return tasks, task
+            tasks.append(task)
+            size += len(task.call.parcel.data)
+        return tasks, None
+
+    def _call_back(self, worker: Minder) -> None:
+        worker.idle = False
+        if self._short:
+            with suppress(RuntimeError):  # no thread to be had: this one will come for what waits
+                self.staff_up()
+        worker.call_back()
+
+    def take_back(self, worker: Worker, tasks: list[Task]) -> None:
+        """Have tasks run elsewhere that a process was given, and has not begun; in front of all that waits."""
+        worker.started -= len(tasks)
+        for task in tasks:
+            task.step_back()
+        self._back.extend(tasks)
+        for _ in range(min(len(tasks), self.size)):
+            self.items.put(None)  # for those who are idle
+
+    def cancel_waiting(self) -> None:
+        """Cancel all that waits."""
+        for task in self._drain_back():
+            task.cancel()
+        super().cancel_waiting()
+
+    def fail_waiting(self, error: Callable[[], Exception]) -> None:
+        """End all that waits with an error."""
+        for task in self._drain_back():
+            if task.claim_waiting():
+                task.books.failed_waiting.add()
+                self._discard(task, error(), "failed")
+        super().fail_waiting(error)
+
+    def _drain_back(self) -> list[Task]:
+        tasks: list[Task] = []
+        with suppress(IndexError):
+            while True:
+                tasks.append(self._back.popleft())
+        return tasks
+
+    # What cannot go on.
+
+    def is_written_off(self, worker: Worker) -> bool:
+        """Return False: it is the process that goes, not its minder."""
+        worker.task = None
+        return False
+
+    def interrupt(self, task: Task) -> None:
+        """Kill the process that runs a task."""
+        with self.roster:
+            minders = [worker for worker in self._workers if isinstance(worker, Minder)]
+        error = TaskCancelled(task.name)
+        any(minder.kill(task, error) for minder in minders)
+
+    def _write_off(self, worker: Worker, task: Task, error: Exception) -> None:
+        """Called by the timer: end a task that runs past its limit, and the process that it runs in."""
+        if not task.claim_running():
+            return
+        task.books.overdue.add()
+        task.ask()
+        callbacks = task.conclude(RAISED, error)
+        task.cancel_children()
+        if isinstance(worker, Minder) and worker.kill(task, error):
+            worker.later(task, callbacks)
+        else:
+            call_back(task, callbacks)
+
+    def abandon(self) -> None:
+        """Let the interpreter end without those who still run: there is no need to leave any."""
+        with self.roster:
+            minders = [worker for worker in self._workers if isinstance(worker, Minder)]
+        for minder in minders:
+            minder.kill_now()
+        if not self.join(1.0):
+            super().abandon()
+
+    def note_departure(self) -> None:
+        """Tell `join`, and end the spare process when nobody needs it any more."""
+        with self.roster:
+            if not self._workers and self.is_over():
+                self.nursery.close()
+        super().note_departure()

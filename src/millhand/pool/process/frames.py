@@ -1,0 +1,200 @@
+"""What a process is given at once: a frame of calls, and what becomes of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from millhand.core.errors import NotPicklable
+from millhand.pool.process.channel import Kind
+from millhand.pool.process.packed import Packed, name_of
+from millhand.pool.process.parcel import pack
+from millhand.pool.task import Task
+
+if TYPE_CHECKING:
+    from millhand.pool.process.worker_process import WorkerProcess
+
+
+class Raised:
+    """This is what a call raised, other than what it returned."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+class Unsent(Exception):
+    """This says why a frame cannot be sent."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+class Frame(ABC):
+    """This is such a frame.
+
+    Attributes:
+        size: how many calls it has.
+        tasks: which it is killed for: one for each call, or one for all.
+    """
+
+    size: int
+    tasks: Sequence[Task]
+
+    @abstractmethod
+    def send(self, process: WorkerProcess) -> None:
+        """Send it. Raises ProcessGone; Unsent: that cannot be done."""
+
+    @abstractmethod
+    def note(self, start: int, results: list[Any]) -> None:
+        """Take results, from that of the call number `start` on."""
+
+    @abstractmethod
+    def name(self, n: int) -> str:
+        """Return what call number `n` is called."""
+
+    @abstractmethod
+    def cut(self, size: int) -> None:
+        """Let go of the calls from number `size` on: they have not begun, and are not to wait for those before them."""
+
+
+class One(Frame):
+    """This is a frame of one call, whose outcome is wanted here and now."""
+
+    size = 1
+
+    def __init__(self, task: Task, packed: Packed) -> None:
+        self.tasks = (task,)
+        self._packed = packed
+        self.result: Any = None
+
+    def send(self, process: WorkerProcess) -> None:
+        """Send it."""
+        try:
+            process.send(Kind.CALLS, self._packed.parcel)
+        except OSError as error:
+            raise Unsent(error) from error
+
+    def note(self, start: int, results: list[Any]) -> None:
+        """Take the result."""
+        for self.result in results:
+            pass
+
+    def name(self, n: int) -> str:
+        """Return the function's name."""
+        return str(self._packed.__qualname__)
+
+    def cut(self, size: int) -> None:
+        """Do nothing: there is nothing behind it."""
+
+
+class Calls(Frame):
+    """This is a frame of small calls that were submitted one by one.
+
+    Args:
+        tasks: they.
+        tell: ends the future of one of them.
+        give_back: has them wait again.
+    """
+
+    def __init__(
+        self, tasks: list[Task], tell: Callable[[Task, Any], object], give_back: Callable[[list[Task]], object]
+    ) -> None:
+        self.tasks: list[Task] = tasks
+        self.size = len(tasks)
+        self._tell, self._give_back = tell, give_back
+
+    def send(self, process: WorkerProcess) -> None:
+        """Send it."""
+        process.send_calls([task.call.parcel.data for task in self.tasks])
+
+    def note(self, start: int, results: list[Any]) -> None:
+        """End the futures."""
+        for task, result in zip(self.tasks[start:], results, strict=False):
+            self._tell(task, result)
+
+    def name(self, n: int) -> str:
+        """Return the function's name."""
+        return self.tasks[n].name
+
+    def cut(self, size: int) -> None:
+        """Have the others wait again."""
+        rest, self.tasks = self.tasks[size:], self.tasks[:size]
+        self.size = size
+        self._give_back(rest)
+
+
+class Span(Frame):
+    """This is a part of the items of a map, in a row.
+
+    Args:
+        errand: the task that is cancelled with the map.
+        fn: what is called with each.
+        block: where they stand, and where their results go.
+        limits: from which to which.
+        end: called with the number of the first of some results, and these.
+        give_back: called with the limits of those that somebody else is to take.
+    """
+
+    def __init__(
+        self,
+        errand: Task,
+        fn: Callable[[Any], Any],
+        block: Block,
+        limits: tuple[int, int],
+        end: Callable[[Block, int, list[Any]], object],
+        give_back: Callable[[Block, int, int], object],
+    ) -> None:
+        self.tasks = (errand,)
+        self.start = limits[0]
+        self.size = limits[1] - limits[0]
+        self._fn, self.block = fn, block
+        self._end, self._give_back = end, give_back
+
+    def send(self, process: WorkerProcess) -> None:
+        """Send it; or what of it can be sent."""
+        items = self.block.items[self.start : self.start + self.size]
+        try:
+            parcel = pack((self._fn, items), lambda: f"an item for {name_of(self._fn)}")
+        except NotPicklable as error:
+            if self.size > 1:  # find out which, one by one
+                self.cut(1)
+                self.send(process)
+                return
+            raise Unsent(error) from error
+        try:
+            process.send(Kind.ITEMS, parcel, self.size)
+        except OSError as error:
+            raise Unsent(error) from error
+
+    def note(self, start: int, results: list[Any]) -> None:
+        """Keep results."""
+        self._end(self.block, self.start + start, results)
+
+    def name(self, n: int) -> str:
+        """Return the function's name."""
+        return name_of(self._fn)
+
+    def cut(self, size: int) -> None:
+        """Give the others back."""
+        stop, self.size = self.start + self.size, size
+        self._give_back(self.block, self.start + size, stop)
+
+
+class Block:
+    """This is a number of items of a map that were read at once.
+
+    Args:
+        items: they.
+        read_at: when, monotonic.
+    """
+
+    __slots__ = ("ended", "items", "read_at")
+
+    def __init__(self, items: list[Any], read_at: float) -> None:
+        self.items, self.read_at = items, read_at
+        self.ended: dict[int, list[Any]] = {}
+        """What has come: the results of items in a row, by the number of the first."""

@@ -1,0 +1,220 @@
+"""A `map` whose items travel to processes in frames, as many in each as a millisecond or two are worth.
+
+The items stand in blocks, as they were read. Carriers (`pool.carrier`) cut spans from them: how long, they find out
+from how long the last ones took. Results come back by spans, and wait for the consumer in the block.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator
+from concurrent.futures import CancelledError
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from millhand.core.clock import Seconds
+from millhand.pool.carried import Carried
+from millhand.pool.carrier import TURN, Carrier
+from millhand.pool.future import CANCELLED, End
+from millhand.pool.process.frames import Block, Raised, Span
+from millhand.pool.process.packed import name_of
+from millhand.pool.process.parcel import pack
+from millhand.pool.process.sheet import SLOTS
+from millhand.pool.source import Plan, Site, Source
+from millhand.pool.stats import Tally
+from millhand.pool.task import monotonic
+from millhand.pool.worker import Worker
+
+if TYPE_CHECKING:
+    from millhand.pool.process.minder import Minder
+
+FRAME: Seconds = 0.002
+"""How long a span should take."""
+
+GROWTH = 8
+"""How many times as long the next span may be."""
+
+
+FEW = 16
+
+
+class MappedInProcesses(Carried):
+    """This is such a map; see Carried."""
+
+    def __init__(self, site: Site, fn: Callable[[Any], Any], source: Source, plan: Plan, name: str) -> None:
+        super().__init__(site, fn, source, plan, name)
+        pack(fn, lambda: name_of(fn))  # raises now what would be raised for each item
+        self._blocks: deque[tuple[Block, int, int]] = deque()
+        """What nobody has begun: a block, from where, to where."""
+        self._ends: deque[list[Any]] | None = None if plan.ordered else deque()
+        self._length = 1
+        self._under_way = 0
+
+    # For the consumer.
+
+    def start(self) -> Generator[Any, None, None]:
+        """Have the first items done; return the iterator of results."""
+        self.crew.guests.add(self)
+        self.fit()
+        blocks: deque[Block] = deque()
+        try:
+            self._read(blocks)
+        except BaseException:
+            self._stop()
+            raise
+        return self._in_blocks(blocks) if self._ends is None else self._by_spans(self._ends, blocks)
+
+    def _read(self, blocks: deque[Block]) -> None:
+        """Read as many items as there is room for."""
+        while self._under_way < self._room and self._door is not None:
+            items = self._source.read(min(SLOTS, self._room - self._under_way))
+            if not items:
+                self._door = None
+                return
+            block = Block(items, monotonic())
+            self._under_way += len(items)
+            blocks.append(block)
+            self._blocks.append((block, 0, len(items)))
+            self.send_carriers()
+
+    def _in_blocks(self, blocks: deque[Block]) -> Generator[Any, None, None]:
+        try:
+            while blocks:
+                block = blocks.popleft()
+                n, size = 0, len(block.items)
+                while n < size:
+                    if n not in block.ended:
+                        self._head = cast("Any", (block, n))
+                        self._wait(lambda: n in block.ended)  # noqa: B023 - it is called before they change
+                    results = block.ended.pop(n)
+                    n += len(results)
+                    yield from self._hand_out(results, blocks)
+            self._source.raise_verdict()
+        except BaseException:
+            self._stop()
+            raise
+
+    def _by_spans(self, ends: deque[list[Any]], blocks: deque[Block]) -> Generator[Any, None, None]:
+        try:
+            while self._under_way:
+                blocks.clear()
+                if not ends:
+                    self._wait(lambda: bool(ends))
+                yield from self._hand_out(ends.popleft(), blocks)
+            self._source.raise_verdict()
+        except BaseException:
+            self._stop()
+            raise
+
+    def _hand_out(self, results: list[Any], blocks: deque[Block]) -> Generator[Any, None, None]:
+        """Yield results; before the last of them, read as many items as there is room for then."""
+        last = results.pop()
+        self._under_way -= len(results)
+        if len(results) < FEW or Raised in map(type, results):
+            results.reverse()
+            while results:
+                if type(results[-1]) is Raised:
+                    raise results.pop().error
+                yield results.pop()  # nothing here may hold the result meanwhile
+        else:
+            yield from results  # many, so they are small
+        self._under_way -= 1
+        self._read(blocks)
+        if type(last) is Raised:
+            raise last.error
+        yield last
+
+    # For the crew.
+
+    def has_waiting(self) -> bool:
+        """Return whether there is an item that nobody has begun."""
+        return bool(self._blocks)
+
+    def backlog(self) -> int:
+        """Return for how many workers there are items that nobody has begun."""
+        return sum(stop - start for _, start, stop in tuple(self._blocks))
+
+    def carry(self, carrier: Carrier, tally: Tally, worker: Worker) -> bool:
+        """Do one span after the other."""
+        minder = cast("Minder", worker)
+        turn_ends = 0.0 if carrier.enough else monotonic() + TURN
+        while True:
+            span = self._cut(carrier, tally)
+            if span is None:
+                if carrier.enough or self.go_home(carrier):
+                    return True
+                continue
+            took, done = minder.run(span)
+            if done < span.size:
+                span.cut(done)
+            if not done:  # maybe it cannot be read there: then item by item
+                self._length = 1
+            elif took is not None:
+                self._length = max(1, min(GROWTH * self._length, int(FRAME * done / took), SLOTS))
+            now = monotonic()
+            if now > turn_ends or worker.attention:
+                if self.hand_over(carrier, worker):
+                    return not worker.written_off
+                turn_ends = now + TURN
+
+    def _cut(self, carrier: Carrier, tally: Tally) -> Span | None:
+        """Take as many items as make a span; None if there are none."""
+        with self._sending:
+            if not self._blocks:
+                return None
+            block, start, stop = self._blocks.popleft()
+            end = min(stop, start + self._length)
+            if end < stop:
+                self._blocks.appendleft((block, end, stop))
+        tally.pulled += end - start
+        tally.started += end - start
+        carrier.submitted_at = block.read_at
+        return Span(
+            carrier, self._fn, block, (start, end), partial(self._end, carrier, tally), partial(self._back, tally)
+        )
+
+    def _back(self, tally: Tally, block: Block, start: int, stop: int) -> None:
+        """Have items wait again that a process did not come to."""
+        tally.pulled -= stop - start
+        tally.started -= stop - start
+        with self._sending:
+            self._blocks.appendleft((block, start, stop))
+        self.send_carriers()
+
+    def _end(self, carrier: Carrier, tally: Tally, block: Block, start: int, results: list[Any]) -> None:
+        """Count results, and show them to the consumer."""
+        if not results:
+            return
+        now = monotonic()
+        tally.time(carrier, now, len(results))
+        tally.mark = now
+        errors = [result.error for result in results if type(result) is Raised]
+        for error in errors:
+            self._count_failure(carrier, tally, error)
+        tally.done += len(results) - len(errors)
+        block.ended[start] = results
+        if self._ends is not None:
+            self._ends.append(results)
+        self._wake()
+
+    def _wake(self) -> None:
+        with suppress(IndexError):  # the consumer is awake, and will look
+            self._bells.pop().release()
+
+    def _stop(self) -> None:
+        with self._sending:
+            self._blocks.clear()
+        super()._stop()
+
+    def _end_waiting(self, end: End, value: object) -> None:
+        with self._sending:
+            waiting = tuple(self._blocks)
+            self._blocks.clear()
+        error = CancelledError() if end is CANCELLED else cast("BaseException", value)
+        for block, start, stop in waiting:
+            results: list[Any] = [Raised(error) for _ in range(start, stop)]
+            block.ended[start] = results
+            if self._ends is not None:
+                self._ends.append(results)
+            self._wake()

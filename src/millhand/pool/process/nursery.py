@@ -1,0 +1,116 @@
+"""Where worker processes come from."""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+import threading
+from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from itertools import count
+from multiprocessing.context import BaseContext
+
+from millhand.pool.process.parcel import pack
+from millhand.pool.process.stderr_pump import Pump
+from millhand.pool.process.worker_process import ProcessGone, WorkerProcess
+from millhand.pool.task import log
+
+ATTEMPTS = 3
+"""How often a process may die while it starts before the pool gives up."""
+
+
+def find_context(method: object) -> BaseContext:
+    """Return how processes are started: a context, or the name of one; None: forkserver, where there is one.
+
+    Raises:
+        ValueError: there is no such start method here.
+    """
+    if isinstance(method, BaseContext):
+        return method
+    known = multiprocessing.get_all_start_methods()
+    if method is None:
+        return multiprocessing.get_context("forkserver" if "forkserver" in known else "spawn")
+    if method not in known:
+        raise ValueError(
+            f"mp_context must be a context of multiprocessing or one of {', '.join(known)}, got {method!r}"
+        )
+    return multiprocessing.get_context(str(method))
+
+
+class Nursery:
+    """This starts them, and from the first that died on keeps one more that is ready.
+
+    Args:
+        context: how they are started.
+        name: they are called `<name>_<number>`.
+        initializer: run first in each.
+    """
+
+    def __init__(self, context: BaseContext, name: str, initializer: Callable[[], object] | None) -> None:
+        self._context, self._name = context, name
+        self._setup = pack(initializer, lambda: "the initializer")
+        if self._setup.is_large:
+            self._setup = type(self._setup)(pickle.dumps(initializer, 5))  # in one piece: it goes with the start
+        self._pump = Pump(f"{name}_stderr")
+        self._numbers = count()
+        self._spare: WorkerProcess | None = None
+        self._sparing = threading.Lock()
+        self._keeps_spare = False
+        if context.get_start_method() == "forkserver" and hasattr(context, "set_forkserver_preload"):
+            context.set_forkserver_preload(["__main__", "millhand.pool.process.child"])
+
+    def take(self) -> WorkerProcess:
+        """Return a process that is ready.
+
+        Raises:
+            BrokenProcessPool: its initializer has failed, or it could not be started again and again.
+        """
+        reason = ""
+        for _ in range(ATTEMPTS):
+            process = self._take_spare() or self._start()
+            try:
+                failure = process.wait_until_ready()
+            except ProcessGone:
+                reason = str(process.describe_end("the start of a worker"))
+                process.close(0)
+                continue
+            if failure is None:
+                return process
+            process.close(0)
+            log.critical("Exception in initializer:\n%s", failure)
+            raise BrokenProcessPool(f"the initializer of a worker has failed: {failure.strip().splitlines()[-1]}")
+        raise BrokenProcessPool(
+            f"worker processes end before they are ready ({reason}); a program that is started by its file needs "
+            f"`if __name__ == '__main__':` around what it does, since each process imports it"
+        )
+
+    def keep_spare(self) -> None:
+        """Have one ready from now on, for the place of the next that dies."""
+        with self._sparing:
+            self._keeps_spare = True
+            if self._spare is None:
+                with suppress(BrokenProcessPool):  # whoever needs it finds out
+                    self._spare = self._start()
+
+    def close(self) -> None:
+        """End the one that is kept."""
+        with self._sparing:
+            spare, self._spare, self._keeps_spare = self._spare, None, False
+        if spare is not None:
+            spare.kill_now()
+            spare.close(0)
+
+    def _take_spare(self) -> WorkerProcess | None:
+        with self._sparing:
+            spare, self._spare = self._spare, None
+        if self._keeps_spare:
+            self.keep_spare()
+        return spare
+
+    def _start(self) -> WorkerProcess:
+        name = f"{self._name}_{next(self._numbers)}"
+        try:
+            return WorkerProcess(self._context, name, self._setup.data, self._pump)
+        except (OSError, RuntimeError, EOFError) as error:
+            raise BrokenProcessPool(f"no process can be started: {error}") from error

@@ -1,0 +1,125 @@
+"""What travels to a process and back: pickled, and when it is large, in memory that both map and nobody copies.
+
+Large buffers (`pickle` protocol 5: NumPy arrays, for example) and large pickles are written once into a memory
+without a name, whose file goes over the socket; who receives it maps it, privately, so that it may be written to.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import pickle
+import struct
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from millhand.core.errors import NotPicklable
+from millhand.pool.process.sheet import make_file
+
+LARGE = 1 << 18
+"""From how many bytes on something is large."""
+
+_ALIGNED = 64
+
+
+class Parcel:
+    """This is something pickled: `data`, and what of it is too large to be copied along.
+
+    Args:
+        data: the pickle.
+        buffers: those that the pickle leaves out.
+    """
+
+    __slots__ = ("buffers", "data")
+
+    def __init__(self, data: bytes, buffers: Sequence[pickle.PickleBuffer] = ()) -> None:
+        self.data, self.buffers = data, buffers
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it is to travel by file."""
+        return bool(self.buffers) or len(self.data) >= LARGE
+
+    def to_file(self) -> int:
+        """Return a file with all of it; whoever gets it closes it."""
+        parts = [memoryview(self.data), *(buffer.raw() for buffer in self.buffers)]
+        sizes = [part.nbytes for part in parts]
+        head = struct.pack(f"<{len(sizes) + 1}Q", len(sizes), *sizes)
+        offset = _align(len(head))
+        file = make_file(offset + sum(map(_align, sizes)))
+        try:
+            os.pwrite(file, head, 0)
+            for part in parts:
+                _write(file, part, offset)
+                offset += _align(part.nbytes)
+        except BaseException:
+            os.close(file)
+            raise
+        return file
+
+
+def from_file(file: int) -> Any:
+    """Return what the file of a parcel holds, and close it; its buffers stay mapped as long as they are used."""
+    try:
+        memory = memoryview(mmap.mmap(file, 0, access=mmap.ACCESS_COPY))
+    finally:
+        os.close(file)
+    (n,) = struct.unpack_from("<Q", memory)
+    sizes = struct.unpack_from(f"<{n}Q", memory, 8)
+    parts, offset = [], _align(8 * (n + 1))
+    for size in sizes:
+        parts.append(memory[offset : offset + size])
+        offset += _align(size)
+    return pickle.loads(parts[0], buffers=parts[1:])
+
+
+def pack(value: object, what: Callable[[], str]) -> Parcel:
+    """Pickle something; with cloudpickle, if that is installed, what pickle cannot do.
+
+    Args:
+        value: anything.
+        what: returns what the error is to call it.
+
+    Raises:
+        NotPicklable: it cannot be pickled.
+    """
+    buffers: list[pickle.PickleBuffer] = []
+    collect = partial(_is_small, buffers)
+    try:
+        return Parcel(pickle.dumps(value, 5, buffer_callback=collect), buffers)
+    except Exception as error:
+        cloudpickle = find_cloudpickle()
+        if cloudpickle is None:
+            raise NotPicklable(what(), f"{type(error).__name__}: {error}") from error
+    buffers.clear()
+    try:
+        return Parcel(cloudpickle.dumps(value, 5, buffer_callback=collect), buffers)
+    except Exception as error:
+        raise NotPicklable(what(), f"{type(error).__name__}: {error}", tried_cloudpickle=True) from error
+
+
+def find_cloudpickle() -> Any:
+    """Return the module cloudpickle; None if it is not installed."""
+    try:
+        import cloudpickle  # type: ignore[import-untyped]  # noqa: PLC0415 - optional, and needed only for what pickle refuses
+    except ImportError:
+        return None
+    return cloudpickle
+
+
+def _is_small(buffers: list[pickle.PickleBuffer], buffer: pickle.PickleBuffer) -> bool:
+    if buffer.raw().nbytes < LARGE:
+        return True
+    buffers.append(buffer)
+    return False
+
+
+def _align(size: int) -> int:
+    return -(-size // _ALIGNED) * _ALIGNED
+
+
+def _write(file: int, part: memoryview, offset: int) -> None:
+    while part.nbytes:
+        written = os.pwrite(file, part, offset)
+        part, offset = part[written:], offset + written

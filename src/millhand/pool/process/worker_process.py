@@ -1,0 +1,364 @@
+"""One worker process, from the outside: how it is started, given frames, killed, and what it died of."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import select
+import signal
+import socket
+import struct
+import threading
+from collections.abc import Sequence
+from concurrent.futures.process import _RemoteTraceback
+from contextlib import ExitStack, suppress
+from multiprocessing.context import BaseContext
+from typing import Any
+from weakref import WeakSet
+
+from millhand.core.clock import Seconds
+from millhand.core.errors import NotPicklable, WorkerCrashed
+from millhand.pool.process import child
+from millhand.pool.process.channel import Channel, Kind
+from millhand.pool.process.frames import Frame, Raised
+from millhand.pool.process.parcel import Parcel, from_file
+from millhand.pool.process.sheet import (
+    BEGUN,
+    ENDED,
+    HALT,
+    NONE,
+    PICKLED,
+    PICKLES,
+    RAISED,
+    REAL,
+    SIZE,
+    WHOLE,
+    Memory,
+    Sheet,
+)
+from millhand.pool.process.stderr_pump import Pump
+
+LAST_WORDS: Seconds = 1.0
+"""How long one that has died may take to be gone: its exit code, and the rest of what it wrote."""
+
+_starting = threading.Lock()
+"""multiprocessing's table of processes is not made for threads."""
+
+_length = struct.Struct("<I")
+
+
+class ProcessGone(Exception):
+    """This says that the process has died, or is about to."""
+
+
+class WorkerProcess:
+    """This is one of them. Its minder's thread alone talks to it; any thread may kill it.
+
+    Args:
+        context: how it is started.
+        name: its name.
+        setup: the initializer, pickled.
+        pump: where its stderr goes.
+    """
+
+    def __init__(self, context: BaseContext, name: str, setup: bytes, pump: Pump) -> None:
+        with _starting, ExitStack() as stack:
+            ours, theirs = socket.socketpair()
+            _ours.add(ours)
+            ear, mouth = pump.listen()
+            memory = Memory(SIZE)
+            for end in (theirs, mouth, memory):
+                stack.callback(end.close)
+            self._sheet = Sheet(memory)
+            arguments = (theirs, _lifeline(), mouth, memory, setup)
+            self._process = context.Process(target=child.main, args=arguments, name=name)  # type: ignore[attr-defined]
+            self._process.start()
+        self._channel, self._ear = Channel(ours), ear
+        self._pid: int = self._process.pid
+        self._end = _watch(self._process, context)
+        self._killing = threading.Lock()
+        self._tasks: Sequence[object] = ()
+        self._size = 0
+        self._condemned: list[tuple[object, Exception]] = []
+        self._verdict: Exception | None = None
+        """Why it was killed."""
+        self._is_ready = False
+        self._read_to = PICKLES
+        self._large: dict[int, Any] = {}
+        self.served = 0
+        """How many calls it was given."""
+        self._socket = ours.fileno()
+        self._poll = select.poll()
+        self._poll.register(self._socket, select.POLLIN)
+        self._poll.register(self._end, select.POLLIN)
+
+    # For its minder.
+
+    def wait_until_ready(self) -> str | None:
+        """Wait until its initializer has run; return the traceback if that failed. Raises ProcessGone."""
+        if self._is_ready:
+            return None
+        kind, _, body, _ = self._receive(None)
+        self._is_ready = kind is Kind.READY
+        return None if self._is_ready else body.decode(errors="replace")
+
+    def begin(self, frame: Frame) -> None:
+        """Be about to send a frame."""
+        self._sheet.begin()
+        self._read_to = PICKLES
+        self.served += frame.size
+        with self._killing:
+            self._tasks, self._size = frame.tasks, frame.size
+
+    def over(self) -> bool:
+        """Note that no frame is under way; False if somebody has killed it for one of them, so that it is no use."""
+        with self._killing:
+            self._tasks = ()
+            self._condemned.clear()
+            return self._verdict is None
+
+    def send_calls(self, pickles: Sequence[bytes]) -> None:
+        """Send a frame of calls. Raises ProcessGone."""
+        parts: list[bytes] = []
+        for data in pickles:
+            parts += (_length.pack(len(data)), data)
+        self._send(Kind.CALLS, len(pickles), b"".join(parts))
+
+    def send(self, kind: Kind, parcel: Parcel, size: int = 1) -> None:
+        """Send a frame that is one parcel. Raises ProcessGone; OSError: there is no memory for it."""
+        if not parcel.is_large:
+            body = parcel.data if kind is Kind.ITEMS else _length.pack(len(parcel.data)) + parcel.data
+            self._send(kind, size, body)
+            return
+        file = parcel.to_file()
+        try:
+            self._send(kind, size, file=file)
+        finally:
+            os.close(file)
+
+    def wait(self, timeout: Seconds | None) -> float | None:
+        """Wait for the end of the frame; return how long it took, in seconds; None after `timeout`.
+
+        Raises ProcessGone.
+        """
+        while True:
+            message = self._receive(timeout)
+            if message is None:
+                return None
+            kind, number, _, file = message
+            if kind is Kind.OVER:
+                return float(number) / 1e9
+            if file is not None:
+                self._keep_large(number, file)
+
+    def halt(self) -> None:
+        """Have it begin no further call of this frame."""
+        self._sheet.words[HALT] = 1
+
+    @property
+    def ended(self) -> int:
+        """How many calls of the frame have ended."""
+        ended: int = self._sheet.words[ENDED]
+        return ended
+
+    @property
+    def is_in_a_call(self) -> bool:
+        """Whether it has begun a call that has not ended."""
+        words = self._sheet.words
+        return words[BEGUN] > words[ENDED]
+
+    def results(self, start: int, stop: int) -> list[Any]:
+        """Return what the calls from `start` to `stop` returned, or Raised. Each only once, in their order."""
+        sheet = self._sheet
+        kinds = bytes(sheet.kinds[start:stop])
+        if not kinds or kinds.count(kinds[0]) == len(kinds):
+            match kinds[0] if kinds else NONE:
+                case 0:  # NONE
+                    return [None] * len(kinds)
+                case 1:  # WHOLE
+                    return sheet.wholes[start:stop].tolist()
+                case 2:  # REAL
+                    return sheet.reals[start:stop].tolist()
+        return [self._read(n, kind) for n, kind in enumerate(kinds, start)]
+
+    def _read(self, n: int, kind: int) -> Any:
+        sheet = self._sheet
+        if kind == NONE:
+            return None
+        if kind == WHOLE:
+            return sheet.wholes[n]
+        if kind == REAL:
+            return sheet.reals[n]
+        try:
+            if kind in (PICKLED, RAISED):
+                end = sheet.wholes[n]
+                pickled = sheet.view[self._read_to : end]
+                self._read_to = end
+                value = pickle.loads(pickled)
+            else:
+                while n not in self._large:
+                    message = self._receive(0)
+                    if message is not None and message[3] is not None:
+                        self._keep_large(message[1], message[3])
+                kind, value = self._large.pop(n)
+        except Exception as error:  # noqa: BLE001 - what unpickling calls is the user's
+            reason = f"{type(error).__name__}: {error}"
+            wrong = NotPicklable("the result, which this process cannot unpickle,", reason, tried_cloudpickle=True)
+            wrong.__cause__ = error
+            return Raised(wrong)
+        if kind != RAISED:
+            return value
+        raised, text = value
+        raised.__cause__ = _RemoteTraceback(text)
+        return Raised(raised)
+
+    def _keep_large(self, n: int, file: int) -> None:
+        try:
+            self._large[n] = from_file(file)
+        except Exception as error:  # noqa: BLE001 - as above
+            reason = f"{type(error).__name__}: {error}"
+            wrong = NotPicklable("the result, which this process cannot unpickle,", reason, tried_cloudpickle=True)
+            self._large[n] = (RAISED, (wrong, reason))
+
+    # Its end.
+
+    def kill(self, task: object, verdict: Exception) -> bool:
+        """Kill it if it runs this task; return whether it does, or was about to. From any thread.
+
+        One of several in a frame is killed only when it is certain that no other can have begun (`runs_only`).
+        """
+        with self._killing:
+            for_all = len(self._tasks) == 1
+            if not any(each is task for each in self._tasks[0 if for_all else self.ended :]):
+                return False
+            self._condemned.append((task, verdict))
+            self.halt()
+            if self._size == 1:
+                self._execute()
+            return True
+
+    def runs_only(self, frame: Frame) -> None:
+        """Note that of a frame that was halted, and cut, only the last call runs, and no other will begin."""
+        with self._killing:
+            self._tasks, self._size = frame.tasks, 1
+            self._execute()
+
+    def _execute(self) -> None:
+        for task, verdict in self._condemned:
+            if task is self._tasks[-1]:
+                self._verdict = verdict
+                self._strike()
+
+    def kill_now(self) -> None:
+        """Kill it, whatever it does. From any thread."""
+        self._strike()
+
+    def _strike(self) -> None:
+        try:
+            os.killpg(self._pid, signal.SIGKILL)
+        except OSError:  # it leads no group yet, or is gone
+            with suppress(OSError):
+                os.kill(self._pid, signal.SIGKILL)
+
+    def describe_end(self, name: str) -> Exception:
+        """Return the error for the call that it died in; waits a moment for what there is to be known."""
+        self._await_end(LAST_WORDS)
+        if self._verdict is not None:
+            return self._verdict
+        code = self.exitcode
+        return WorkerCrashed(name, _reason(code), code, self._ear.last_words())
+
+    def close(self, patience: Seconds = LAST_WORDS) -> None:
+        """Let it end, or after `patience` kill it, with all of its group; return when it has ended."""
+        self._channel.close()
+        if not self._await_end(patience):
+            self._strike()
+            self._await_end(LAST_WORDS)
+        with suppress(OSError):
+            os.killpg(self._pid, signal.SIGKILL)  # what it has started and left behind
+        with _starting:
+            self._process.join(0)
+        with suppress(ValueError):  # not even SIGKILL has ended it yet: uninterruptible
+            self._process.close()
+        os.close(self._end)
+        self._sheet.close()
+        self._ear.close()
+
+    @property
+    def exitcode(self) -> int | None:
+        """As multiprocessing has it."""
+        with _starting:
+            code: int | None = self._process.exitcode
+        return code
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._pid
+
+    def _await_end(self, timeout: Seconds) -> bool:
+        poll = select.poll()
+        poll.register(self._end, select.POLLIN)
+        return bool(poll.poll(timeout * 1000))
+
+    def _send(self, kind: Kind, size: int, body: bytes = b"", file: int | None = None) -> None:
+        try:
+            self._channel.send(kind, size, body, file)
+        except OSError as error:
+            raise ProcessGone from error
+
+    def _receive(self, timeout: Seconds | None) -> Any:
+        ready = self._poll.poll(None if timeout is None else timeout * 1000)
+        if not ready:
+            return None
+        if any(file == self._socket for file, _ in ready):  # first, also if it is dead: it may have said something
+            try:
+                return self._channel.receive()
+            except (EOFError, OSError) as error:
+                raise ProcessGone from error
+        raise ProcessGone
+
+
+def _reason(code: int | None) -> str:
+    if code is None:
+        return "has closed its socket"
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was killed by signal {-code}"
+
+
+def _watch(process: Any, context: BaseContext) -> int:
+    """Return a file that can be read when a process has ended."""
+    if context.get_start_method() == "forkserver" or not hasattr(os, "pidfd_open"):
+        return os.dup(process.sentinel)
+    return os.pidfd_open(process.pid)  # the sentinel also waits for those that the process has forked
+
+
+# What a forked child must not keep open, or it would not be noticed when this process is gone.
+
+_ours: WeakSet[socket.socket] = WeakSet()
+_alive: list[socket.socket] = []
+
+
+def _lifeline() -> socket.socket:
+    """Return what is open in a child as long as this process lives."""
+    if not _alive:
+        _alive.extend(socket.socketpair())
+        _ours.add(_alive[0])
+    return _alive[1]
+
+
+def _let_go() -> None:
+    """In a forked child: close the parent's ends."""
+    global _starting  # noqa: PLW0603 - it may have been held in the moment of the fork
+    _starting = threading.Lock()
+    for end in _ours:
+        end.close()
+    _ours.clear()
+    _alive.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
