@@ -21,12 +21,16 @@ class Kind(IntEnum):
     """To the child: run these calls. body: a length of 4 bytes, then a pickle, for each; or one in the file."""
     ITEMS = auto()
     """To the child: run one function on some items. number: how many; body, or the file: all of it, pickled."""
+    SHARE = auto()
+    """To the child: keep the value in the file, which is shared under `number`."""
+    FORGET = auto()
+    """To the child: drop that value."""
     READY = auto()
     """To the parent: the initializer has run."""
     FAILED = auto()
     """To the parent: the initializer has failed. body: the traceback."""
     LARGE = auto()
-    """To the parent: the result of call `number` is in the file."""
+    """To the parent: the result of call `number` is in the file. body: its kind, one byte."""
     OVER = auto()
     """To the parent: the frame is over. number: nanoseconds that it took."""
 

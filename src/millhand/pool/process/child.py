@@ -20,12 +20,13 @@ import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
 from pickle import Pickler
-from typing import Any
+from typing import Any, cast
 
 from millhand.core.errors import NotPicklable
+from millhand.pool.process import logs, shared
 from millhand.pool.process.channel import Channel, Kind
 from millhand.pool.process.parcel import LARGE as LARGE_SIZE
-from millhand.pool.process.parcel import from_file, pack
+from millhand.pool.process.parcel import Parcel, from_file, pack
 from millhand.pool.process.sheet import (
     BEGUN,
     ENDED,
@@ -36,6 +37,7 @@ from millhand.pool.process.sheet import (
     PICKLES,
     RAISED,
     REAL,
+    SIZE,
     WHOLE,
     Memory,
     Sheet,
@@ -44,20 +46,29 @@ from millhand.pool.process.sheet import (
 WHOLE_NUMBERS = range(-(2**63), 2**63)
 
 
-def main(end: socket.socket, alive: socket.socket, errors: socket.socket, memory: Memory, setup: bytes) -> None:
+def main(
+    end: socket.socket,
+    alive: socket.socket,
+    errors: socket.socket,
+    log: socket.socket,
+    memory: Memory,
+    setup: bytes,
+) -> None:
     """Be a worker process.
 
     Args:
         end: of the socket to the minder.
         alive: its other end is open as long as the parent lives.
         errors: where what is written to stderr goes.
+        log: where log records go.
         memory: of the sheet.
-        setup: the initializer, pickled; or None.
+        setup: pickled: the levels of loggers, and the initializer, or None.
     """
     _stand_alone(alive, errors)
     channel, sheet = Channel(end), Sheet(memory)
     try:
-        initializer = pickle.loads(setup)
+        levels, initializer = pickle.loads(setup)
+        logs.send_to(log, levels)
         if initializer is not None:
             initializer()
     except BaseException:  # noqa: BLE001 - the edge of a worker; the parent is told
@@ -106,6 +117,12 @@ class Bench:
         """Run frames until the socket is closed. Raises EOFError then."""
         while True:
             kind, size, body, file = self._channel.receive()
+            if kind is Kind.SHARE:
+                shared.keep(size, from_file(cast("int", file)))
+                continue
+            if kind is Kind.FORGET:
+                shared.forget(size)
+                continue
             began = time.monotonic_ns()
             self._sheet.map.seek(PICKLES)
             if kind is Kind.ITEMS:
@@ -181,47 +198,56 @@ class Bench:
         else:
             try:
                 self._pickle(n, PICKLED, value)
-            except Exception as error:  # noqa: BLE001 - what pickling calls is the user's
-                remedy = NotPicklable(f"the result, a {type(value).__qualname__},", f"{type(error).__name__}: {error}")
-                remedy.__cause__ = error
-                self._note_error(n, remedy)
+            except NotPicklable as error:
+                self._note_error(n, error)
 
     def _note_error(self, n: int, error: BaseException) -> None:
         """Write down what a call raised, or what stands in for it if it cannot travel."""
-        text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        trace = error.__traceback__ and error.__traceback__.tb_next  # without the frame of this module
+        text = "".join(traceback.format_exception(type(error), error, trace))
         error.__traceback__ = None
+        what = f"the exception that the call raised, a {type(error).__qualname__},"
         try:
-            pickle.loads(pickle.dumps((error, text)))
-        except Exception as reason:  # noqa: BLE001 - as above
-            what = f"the exception that the call raised, a {type(error).__qualname__},"
+            parcel = pack((error, text), lambda: what)
+            pickle.loads(parcel.data, buffers=parcel.buffers)
+        except NotPicklable as reason:
+            error = reason
+        except Exception as reason:  # noqa: BLE001 - what unpickling calls is the user's
             error = NotPicklable(what, f"{type(reason).__name__}: {reason}")
         self._pickle(n, RAISED, (error, text))
 
     def _pickle(self, n: int, kind: int, value: object) -> None:
-        sheet, pickler = self._sheet, self._pickler
-        start = sheet.map.tell()
+        """Pickle a result to the sheet, or send it if there is no room for it. Raises NotPicklable."""
+        memory, pickler = self._sheet.map, self._pickler
+        start = memory.tell()
         try:
             pickler.dump(value)
-            if not self._buffers:
-                sheet.wholes[n] = sheet.map.tell()
-                sheet.kinds[n] = kind
-                return
-        except ValueError:  # no room, most likely; else it comes again
-            pass
-        except BaseException:
-            sheet.map.seek(start)
-            raise
+            fits = not self._buffers
+        except Exception:  # noqa: BLE001 - no room; if it is something else, `pack` runs into it, too
+            fits = False
         finally:
             pickler.clear_memo()
             self._buffers.clear()
-        sheet.map.seek(start)
-        sheet.words[HALT] = 1  # the next frame finds the sheet empty
-        file = pack((kind, value), lambda: "the result").to_file()
+        if not fits:
+            memory.seek(start)
+            parcel = pack(value, lambda: f"the result, a {type(value).__qualname__},")
+            fits = not parcel.is_large and start + len(parcel.data) <= SIZE
+            if fits:
+                memory.write(parcel.data)
+            else:
+                self._send_large(n, kind, parcel)
+        if fits:
+            self._sheet.wholes[n] = memory.tell()
+        self._sheet.kinds[n] = kind if fits else LARGE
+
+    def _send_large(self, n: int, kind: int, parcel: Parcel) -> None:
+        file = parcel.to_file()
         try:
-            self._channel.send(Kind.LARGE, n, file=file)
+            self._channel.send(Kind.LARGE, n, bytes([kind]), file)
         finally:
             os.close(file)
-        sheet.kinds[n] = LARGE
+        if not parcel.is_large:
+            self._sheet.words[HALT] = 1  # the sheet is full: the next frame finds it empty
 
     def _take_out(self, buffer: pickle.PickleBuffer) -> bool:
         if buffer.raw().nbytes < LARGE_SIZE:

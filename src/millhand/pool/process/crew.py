@@ -16,13 +16,15 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from dataclasses import dataclass
 from queue import Empty
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
+from millhand.core.clock import Seconds
 from millhand.core.errors import TaskCancelled
 from millhand.core.events import WorkerHired
 from millhand.pool.admission import Admission
@@ -32,28 +34,59 @@ from millhand.pool.current import here
 from millhand.pool.future import RAISED
 from millhand.pool.lane import Lane
 from millhand.pool.options import Settings
+from millhand.pool.process.luggage import Luggage
 from millhand.pool.process.mapping import MappedInProcesses
+from millhand.pool.process.memory_watch import MemoryWatch, check_limit
 from millhand.pool.process.minder import Minder
 from millhand.pool.process.nursery import Nursery
 from millhand.pool.process.packed import Packed
 from millhand.pool.process.parcel import LARGE
+from millhand.pool.process.worker_process import WorkerProcess
 from millhand.pool.queues import Item
 from millhand.pool.task import Task, call_back, monotonic
 from millhand.pool.worker import Worker
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Care:
+    """This is what a pool of processes is asked for beside what any pool is.
+
+    Raises:
+        ValueError, TypeError: one of them is not what it should be.
+    """
+
+    max_tasks: int | None = None
+    """After how many calls a process is replaced; None: never."""
+    memory_limit: int | None = None
+    """How many bytes of memory a process may have resident; None: as many as there are."""
+    context_vars: Sequence[str] = ()
+    """Which contextvars go along with a call, as "package.module:name"."""
+
+    def __post_init__(self) -> None:
+        if self.max_tasks is not None:
+            if not isinstance(self.max_tasks, int):
+                raise TypeError("max_tasks_per_child must be an integer")
+            if self.max_tasks <= 0:
+                raise ValueError("max_tasks_per_child must be >= 1")
+        check_limit(self.memory_limit)
+        if isinstance(self.context_vars, str):
+            raise TypeError(f"context_vars must be a list of names, got {self.context_vars!r}")
+
+
 class Packs(Admission):
     """This is the front of a crew whose calls are pickled when they are submitted."""
 
+    staff: ProcessCrew
+
     def submit(self, task: Task) -> None:
         """Have a task run, as any pool. Raises NotPicklable, too."""
-        task.replace_call(Packed)
+        task.replace_call(self.staff.pack)
         super().submit(task)
 
     def offer(self, task: Task, *, again: bool = False) -> bool:
         """Submit a task without waiting, as any pool. Raises NotPicklable, too."""
         if not again:
-            task.replace_call(Packed)
+            task.replace_call(self.staff.pack)
         return super().offer(task, again=again)
 
 
@@ -66,21 +99,25 @@ class ProcessCrew(Packs, Crew):
 
     Args:
         nursery: where its processes come from.
-        tasks_per_process: after how many calls a process is replaced; None: never.
+        care: what is taken along, and taken care of.
         The others are those of Roster.
     """
 
     broken: ClassVar[type[BrokenExecutor]] = BrokenProcessPool
     carried: ClassVar[type[Carried]] = MappedInProcesses
 
-    def __init__(
-        self, pool: object, size: int, name: str, settings: Settings, nursery: Nursery, tasks_per_process: int | None
-    ) -> None:
+    def __init__(self, pool: object, size: int, name: str, settings: Settings, nursery: Nursery, care: Care) -> None:
         super().__init__(pool, size, name, settings, None)
         self.nursery = nursery
-        self.tasks_per_process = tasks_per_process or sys.maxsize
+        self.luggage = Luggage(care.context_vars)
+        self.tasks_per_process = care.max_tasks or sys.maxsize
+        self._watch = care.memory_limit and MemoryWatch(care.memory_limit, self._processes, self.timers)
         self._back: deque[Task] = deque()
         """What processes were given and did not come to."""
+
+    def pack(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Packed:
+        """Return a call as it travels. Raises NotPicklable."""
+        return Packed(fn, args, kwargs, self.luggage.values() if self.luggage else ())
 
     def make_worker(self, name: str, number: int) -> Minder:
         """Return a new worker."""
@@ -91,6 +128,8 @@ class ProcessCrew(Packs, Crew):
         here.worker = minder = cast("Minder", worker)
         try:
             minder.process()
+            if self._watch and not self._watch.runs:
+                self._watch.start()
             if self.listeners:
                 self.listeners.tell(WorkerHired(worker.name))
             worker.mark = monotonic()
@@ -228,10 +267,13 @@ class ProcessCrew(Packs, Crew):
 
     def interrupt(self, task: Task) -> None:
         """Kill the process that runs a task."""
-        with self.roster:
-            minders = [worker for worker in self._workers if isinstance(worker, Minder)]
         error = TaskCancelled(task.name)
-        any(minder.kill(task, error) for minder in minders)
+        any(process.kill(task, error) for process in self._processes())
+
+    def _processes(self) -> list[WorkerProcess]:
+        with self.roster:
+            processes = [cast("Minder", worker).current_process for worker in self._workers]
+        return [process for process in processes if process is not None]
 
     def _write_off(self, worker: Worker, task: Task, error: Exception) -> None:
         """Called by the timer: end a task that runs past its limit, and the process that it runs in."""
@@ -248,12 +290,17 @@ class ProcessCrew(Packs, Crew):
 
     def abandon(self) -> None:
         """Let the interpreter end without those who still run: there is no need to leave any."""
-        with self.roster:
-            minders = [worker for worker in self._workers if isinstance(worker, Minder)]
-        for minder in minders:
-            minder.kill_now()
+        for process in self._processes():
+            process.kill_now()
         if not self.join(1.0):
             super().abandon()
+
+    def join(self, timeout: Seconds | None = None) -> bool:
+        """Wait until every worker has left, and its process."""
+        joined = super().join(timeout)
+        if joined:
+            self.nursery.join()
+        return joined
 
     def note_departure(self) -> None:
         """Tell `join`, and end the spare process when nobody needs it any more."""

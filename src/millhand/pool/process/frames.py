@@ -109,7 +109,7 @@ class Calls(Frame):
 
     def send(self, process: WorkerProcess) -> None:
         """Send it."""
-        process.send_calls([task.call.parcel.data for task in self.tasks])
+        process.send_calls([task.call.parcel for task in self.tasks])
 
     def note(self, start: int, results: list[Any]) -> None:
         """End the futures."""

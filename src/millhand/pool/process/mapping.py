@@ -18,6 +18,7 @@ from millhand.pool.carried import Carried
 from millhand.pool.carrier import TURN, Carrier
 from millhand.pool.future import CANCELLED, End
 from millhand.pool.process.frames import Block, Raised, Span
+from millhand.pool.process.luggage import call_item_with
 from millhand.pool.process.packed import name_of
 from millhand.pool.process.parcel import pack
 from millhand.pool.process.sheet import SLOTS
@@ -27,6 +28,7 @@ from millhand.pool.task import monotonic
 from millhand.pool.worker import Worker
 
 if TYPE_CHECKING:
+    from millhand.pool.process.crew import ProcessCrew
     from millhand.pool.process.minder import Minder
 
 FRAME: Seconds = 0.002
@@ -45,6 +47,10 @@ class MappedInProcesses(Carried):
     def __init__(self, site: Site, fn: Callable[[Any], Any], source: Source, plan: Plan, name: str) -> None:
         super().__init__(site, fn, source, plan, name)
         pack(fn, lambda: name_of(fn))  # raises now what would be raised for each item
+        luggage = cast("ProcessCrew", self._staff).luggage
+        values = luggage.values() if luggage else ()
+        if values:
+            self._fn = partial(call_item_with, values, fn)
         self._blocks: deque[tuple[Block, int, int]] = deque()
         """What nobody has begun: a block, from where, to where."""
         self._ends: deque[list[Any]] | None = None if plan.ordered else deque()

@@ -73,16 +73,15 @@ class Minder(Worker):
         if process is not None:
             process.close()
 
+    @property
+    def current_process(self) -> WorkerProcess | None:
+        """Its process, if it has one now."""
+        return self._process
+
     def kill(self, task: Task, verdict: Exception) -> bool:
         """Kill its process if it runs this task; return whether it did. From any thread."""
         process = self._process
         return process is not None and process.kill(task, verdict)
-
-    def kill_now(self) -> None:
-        """Kill its process. From any thread."""
-        process = self._process
-        if process is not None:
-            process.kill_now()
 
     def _bury(self, process: WorkerProcess, name: str) -> Exception:
         """See a process off that has died; return what the call is told that it died in."""

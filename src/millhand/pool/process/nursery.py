@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import pickle
 import threading
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
@@ -11,8 +10,9 @@ from contextlib import suppress
 from itertools import count
 from multiprocessing.context import BaseContext
 
+from millhand.pool.process import logs
 from millhand.pool.process.parcel import pack
-from millhand.pool.process.stderr_pump import Pump
+from millhand.pool.process.pump import Pump
 from millhand.pool.process.worker_process import ProcessGone, WorkerProcess
 from millhand.pool.task import log
 
@@ -49,9 +49,7 @@ class Nursery:
 
     def __init__(self, context: BaseContext, name: str, initializer: Callable[[], object] | None) -> None:
         self._context, self._name = context, name
-        self._setup = pack(initializer, lambda: "the initializer")
-        if self._setup.is_large:
-            self._setup = type(self._setup)(pickle.dumps(initializer, 5))  # in one piece: it goes with the start
+        self._setup = pack((logs.levels(), initializer), lambda: "the initializer", in_one_piece=True).data
         self._pump = Pump(f"{name}_stderr")
         self._numbers = count()
         self._spare: WorkerProcess | None = None
@@ -101,6 +99,10 @@ class Nursery:
             spare.kill_now()
             spare.close(0)
 
+    def join(self) -> None:
+        """Wait until all that its processes wrote has been passed on; when they have ended."""
+        self._pump.join()
+
     def _take_spare(self) -> WorkerProcess | None:
         with self._sparing:
             spare, self._spare = self._spare, None
@@ -111,6 +113,6 @@ class Nursery:
     def _start(self) -> WorkerProcess:
         name = f"{self._name}_{next(self._numbers)}"
         try:
-            return WorkerProcess(self._context, name, self._setup.data, self._pump)
+            return WorkerProcess(self._context, name, self._setup, self._pump)
         except (OSError, RuntimeError, EOFError) as error:
             raise BrokenProcessPool(f"no process can be started: {error}") from error

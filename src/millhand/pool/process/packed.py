@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from millhand.pool.current import here
+from millhand.pool.process.luggage import Values, call_with
 from millhand.pool.process.parcel import Parcel, pack
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ class Packed:
 
     Args:
         fn, args, kwargs: the call.
+        values: contextvars that go along.
 
     Raises:
         NotPicklable: it cannot be pickled.
@@ -26,9 +28,12 @@ class Packed:
 
     __slots__ = ("_fn", "parcel")
 
-    def __init__(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    def __init__(
+        self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], values: Values = ()
+    ) -> None:
         self._fn = fn
-        self.parcel: Parcel = pack((fn, args, kwargs), lambda: f"the call of {name_of(fn)}")
+        call: object = (call_with, (values, fn, args, kwargs), {}) if values else (fn, args, kwargs)
+        self.parcel: Parcel = pack(call, lambda: f"the call of {name_of(fn)}")
 
     def __getattr__(self, name: str) -> Any:
         return name_of(self._fn) if name == "__qualname__" else getattr(self._fn, name)

@@ -10,11 +10,14 @@ import mmap
 import os
 import pickle
 import struct
+import sys
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
+from types import ModuleType
 from typing import Any
 
 from millhand.core.errors import NotPicklable
+from millhand.pool.process.shared import Shared, take_noticed
 from millhand.pool.process.sheet import make_file
 
 LARGE = 1 << 18
@@ -31,10 +34,12 @@ class Parcel:
         buffers: those that the pickle leaves out.
     """
 
-    __slots__ = ("buffers", "data")
+    __slots__ = ("buffers", "data", "shares")
 
     def __init__(self, data: bytes, buffers: Sequence[pickle.PickleBuffer] = ()) -> None:
         self.data, self.buffers = data, buffers
+        self.shares = take_noticed()
+        """The shared values that it needs."""
 
     @property
     def is_large(self) -> bool:
@@ -74,35 +79,54 @@ def from_file(file: int) -> Any:
     return pickle.loads(parts[0], buffers=parts[1:])
 
 
-def pack(value: object, what: Callable[[], str]) -> Parcel:
+def pack(value: object, what: Callable[[], str], *, in_one_piece: bool = False) -> Parcel:
     """Pickle something; with cloudpickle, if that is installed, what pickle cannot do.
 
     Args:
         value: anything.
         what: returns what the error is to call it.
+        in_one_piece: leave no buffers out.
 
     Raises:
         NotPicklable: it cannot be pickled.
     """
     buffers: list[pickle.PickleBuffer] = []
-    collect = partial(_is_small, buffers)
-    try:
-        return Parcel(pickle.dumps(value, 5, buffer_callback=collect), buffers)
-    except Exception as error:
-        cloudpickle = find_cloudpickle()
-        if cloudpickle is None:
-            raise NotPicklable(what(), f"{type(error).__name__}: {error}") from error
-    buffers.clear()
+    collect = None if in_one_piece else partial(_is_small, buffers)
+    typed_in = _is_typed_in(sys.modules["__main__"])
+    cloudpickle: Any = _find_cloudpickle() if typed_in else None
+    if cloudpickle is None:
+        try:
+            parcel = Parcel(pickle.dumps(value, 5, buffer_callback=collect), buffers)
+        except Exception as error:
+            cloudpickle = _find_cloudpickle()
+            if cloudpickle is None:
+                raise NotPicklable(what(), f"{type(error).__name__}: {error}") from error
+            buffers.clear()
+        else:
+            if typed_in and b"__main__" in parcel.data:
+                raise NotPicklable(what(), "it needs what was typed in, or given with -c, and stands in no file")
+            return parcel
     try:
         return Parcel(cloudpickle.dumps(value, 5, buffer_callback=collect), buffers)
     except Exception as error:
-        raise NotPicklable(what(), f"{type(error).__name__}: {error}", tried_cloudpickle=True) from error
+        raise NotPicklable(what(), f"{type(error).__name__}: {error}", True) from error
 
 
-def find_cloudpickle() -> Any:
-    """Return the module cloudpickle; None if it is not installed."""
+def share(value: object) -> Shared:
+    """Return what stands for a value that is to be sent to each process once. Raises NotPicklable."""
+    parcel = pack(value, lambda: f"the value to be shared, a {type(value).__qualname__},")
+    return Shared(value, parcel.to_file())
+
+
+def _is_typed_in(main: ModuleType) -> bool:
+    """Return whether no other process can import what stands in `__main__`, as in a notebook."""
+    return getattr(main, "__spec__", None) is None and not hasattr(main, "__file__")
+
+
+@cache
+def _find_cloudpickle() -> Any:
     try:
-        import cloudpickle  # type: ignore[import-untyped]  # noqa: PLC0415 - optional, and needed only for what pickle refuses
+        import cloudpickle  # type: ignore[import-untyped]  # noqa: PLC0415 - it ships no types; optional, and seldom needed
     except ImportError:
         return None
     return cloudpickle

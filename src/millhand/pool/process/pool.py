@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count
 from multiprocessing.context import BaseContext
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from millhand.core.clock import Seconds
 from millhand.policy.rank import DEFAULT_AGEING
@@ -15,9 +15,12 @@ from millhand.policy.scaling import Scaling
 from millhand.pool.lane import Lane
 from millhand.pool.options import NO_OPTIONS, Settings, WhenFull, check_size
 from millhand.pool.order import OrderName
-from millhand.pool.process.crew import ProcessCrew, ProcessLane
+from millhand.pool.process import parcel
+from millhand.pool.process.crew import Care, ProcessCrew, ProcessLane
 from millhand.pool.process.nursery import Nursery, find_context
 from millhand.pool.staffed import CrewPool
+
+T = TypeVar("T")
 
 _numbers = count()
 
@@ -42,6 +45,11 @@ class ProcessPool(CrewPool):
         initializer: called first in each process; if it raises, the pool is broken.
         initargs: its arguments.
         max_tasks_per_child: after how many calls a process is replaced by a new one; None: never.
+        memory_limit: how many bytes of memory a process may have resident. One that has more is killed, within a
+            twentieth of a second, and the call that it ran raises WorkerCrashed, which says so. Only where there is
+            /proc; None: as many as it gets.
+        context_vars: which contextvars a call finds as they were where it was submitted, as "package.module:name";
+            what they hold must travel.
         queue_size, when_full, submit_timeout, order, ageing, total_timeout, idle_timeout: as with ThreadPool.
             "caller_runs" runs the call in the submitting thread, on copies of its arguments.
 
@@ -61,6 +69,8 @@ class ProcessPool(CrewPool):
         initargs: tuple[Any, ...] = (),
         *,
         max_tasks_per_child: int | None = None,
+        memory_limit: int | None = None,
+        context_vars: Sequence[str] = (),
         queue_size: int | None = 100_000,
         when_full: WhenFull = "block",
         submit_timeout: Seconds | None = None,
@@ -75,11 +85,7 @@ class ProcessPool(CrewPool):
         check_size(self._max_workers)
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
-        if max_tasks_per_child is not None:
-            if not isinstance(max_tasks_per_child, int):
-                raise TypeError("max_tasks_per_child must be an integer")
-            if max_tasks_per_child <= 0:
-                raise ValueError("max_tasks_per_child must be >= 1")
+        care = Care(max_tasks=max_tasks_per_child, memory_limit=memory_limit, context_vars=context_vars)
         settings = Settings(
             queue_size=queue_size,
             when_full=when_full,
@@ -91,10 +97,22 @@ class ProcessPool(CrewPool):
         name = f"ProcessPool-{next(_numbers)}"
         context = find_context(mp_context)
         nursery = Nursery(context, name, partial(initializer, *initargs) if initializer else None)
-        self._crew: ProcessCrew = ProcessCrew(self, self._max_workers, name, settings, nursery, max_tasks_per_child)
+        self._crew: ProcessCrew = ProcessCrew(self, self._max_workers, name, settings, nursery, care)
         self._begin_scaling(elastic, idle_timeout)
         if total_timeout is not None:
             self._options = NO_OPTIONS
+
+    def share(self, value: T) -> T:
+        """Return what stands for a value in the arguments of many calls, and is sent to each process only once.
+
+        The function gets the value itself, so to a type checker this returns it. Large arrays in it lie in memory
+        that all processes map: what one writes to them, no other sees. The memory is given back when what this
+        returned is collected; also when this process is killed.
+
+        Raises:
+            NotPicklable: the value cannot travel.
+        """
+        return cast("T", parcel.share(value))
 
 
 def usable_processors() -> int:

@@ -9,19 +9,24 @@ import signal
 import socket
 import struct
 import threading
+import traceback
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures.process import _RemoteTraceback
 from contextlib import ExitStack, suppress
+from functools import partial
 from multiprocessing.context import BaseContext
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakSet, ref
 
 from millhand.core.clock import Seconds
 from millhand.core.errors import NotPicklable, WorkerCrashed
-from millhand.pool.process import child
+from millhand.pool.process import child, logs
 from millhand.pool.process.channel import Channel, Kind
 from millhand.pool.process.frames import Frame, Raised
 from millhand.pool.process.parcel import Parcel, from_file
+from millhand.pool.process.pump import Pump, Tail
+from millhand.pool.process.shared import Shared
 from millhand.pool.process.sheet import (
     BEGUN,
     ENDED,
@@ -36,7 +41,6 @@ from millhand.pool.process.sheet import (
     Memory,
     Sheet,
 )
-from millhand.pool.process.stderr_pump import Pump
 
 LAST_WORDS: Seconds = 1.0
 """How long one that has died may take to be gone: its exit code, and the rest of what it wrote."""
@@ -65,15 +69,19 @@ class WorkerProcess:
         with _starting, ExitStack() as stack:
             ours, theirs = socket.socketpair()
             _ours.add(ours)
-            ear, mouth = pump.listen()
+            self._errors = Tail()
+            ear, mouth = pump.listen(self._errors.feed)
+            log_ear, log = pump.listen(logs.Receiving().feed)
+            self._ears = (ear, log_ear)
             memory = Memory(SIZE)
-            for end in (theirs, mouth, memory):
+            for end in (theirs, mouth, log, memory):
                 stack.callback(end.close)
             self._sheet = Sheet(memory)
-            arguments = (theirs, _lifeline(), mouth, memory, setup)
-            self._process = context.Process(target=child.main, args=arguments, name=name)  # type: ignore[attr-defined]
+            arguments = (theirs, _lifeline(), mouth, log, memory, setup)
+            make: Any = context.Process  # type: ignore[attr-defined]  # typeshed has it on the concrete contexts
+            self._process = make(target=child.main, args=arguments, name=name)
             self._process.start()
-        self._channel, self._ear = Channel(ours), ear
+        self._channel = Channel(ours)
         self._pid: int = self._process.pid
         self._end = _watch(self._process, context)
         self._killing = threading.Lock()
@@ -81,7 +89,11 @@ class WorkerProcess:
         self._size = 0
         self._condemned: list[tuple[object, Exception]] = []
         self._verdict: Exception | None = None
-        """Why it was killed."""
+        """What the call is told for which it was killed."""
+        self._reason = ""
+        self._known: dict[int, ref[Shared]] = {}
+        self._unneeded: deque[int] = deque()
+        """Of the shared values that it knows, those that nobody can send it any more."""
         self._is_ready = False
         self._read_to = PICKLES
         self._large: dict[int, Any] = {}
@@ -117,15 +129,19 @@ class WorkerProcess:
             self._condemned.clear()
             return self._verdict is None
 
-    def send_calls(self, pickles: Sequence[bytes]) -> None:
-        """Send a frame of calls. Raises ProcessGone."""
+    def send_calls(self, parcels: Sequence[Parcel]) -> None:
+        """Send a frame of small calls. Raises ProcessGone."""
         parts: list[bytes] = []
-        for data in pickles:
+        for parcel in parcels:
+            data = parcel.data
             parts += (_length.pack(len(data)), data)
-        self._send(Kind.CALLS, len(pickles), b"".join(parts))
+            if parcel.shares:
+                self._send_shares(parcel)
+        self._send(Kind.CALLS, len(parcels), b"".join(parts))
 
     def send(self, kind: Kind, parcel: Parcel, size: int = 1) -> None:
         """Send a frame that is one parcel. Raises ProcessGone; OSError: there is no memory for it."""
+        self._send_shares(parcel)
         if not parcel.is_large:
             body = parcel.data if kind is Kind.ITEMS else _length.pack(len(parcel.data)) + parcel.data
             self._send(kind, size, body)
@@ -136,6 +152,18 @@ class WorkerProcess:
         finally:
             os.close(file)
 
+    def _send_shares(self, parcel: Parcel) -> None:
+        """Send the shared values that a parcel needs and this process has not, and drop those that nobody needs."""
+        while self._unneeded:
+            number = self._unneeded.popleft()
+            del self._known[number]
+            self._send(Kind.FORGET, number)
+        for share in parcel.shares:
+            if share.number not in self._known:
+                self._send(Kind.SHARE, share.number, file=share.file)
+                drop = partial(_append, self._unneeded, share.number)
+                self._known[share.number] = ref(share, drop)
+
     def wait(self, timeout: Seconds | None) -> float | None:
         """Wait for the end of the frame; return how long it took, in seconds; None after `timeout`.
 
@@ -145,11 +173,10 @@ class WorkerProcess:
             message = self._receive(timeout)
             if message is None:
                 return None
-            kind, number, _, file = message
+            kind, number, _, _ = message
             if kind is Kind.OVER:
                 return float(number) / 1e9
-            if file is not None:
-                self._keep_large(number, file)
+            self._keep_large(message)
 
     def halt(self) -> None:
         """Have it begin no further call of this frame."""
@@ -197,28 +224,24 @@ class WorkerProcess:
                 value = pickle.loads(pickled)
             else:
                 while n not in self._large:
-                    message = self._receive(0)
-                    if message is not None and message[3] is not None:
-                        self._keep_large(message[1], message[3])
+                    self._keep_large(self._receive(0))
                 kind, value = self._large.pop(n)
         except Exception as error:  # noqa: BLE001 - what unpickling calls is the user's
-            reason = f"{type(error).__name__}: {error}"
-            wrong = NotPicklable("the result, which this process cannot unpickle,", reason, tried_cloudpickle=True)
-            wrong.__cause__ = error
-            return Raised(wrong)
+            return Raised(_unreadable(error))
         if kind != RAISED:
             return value
         raised, text = value
         raised.__cause__ = _RemoteTraceback(text)
         return Raised(raised)
 
-    def _keep_large(self, n: int, file: int) -> None:
+    def _keep_large(self, message: tuple[Kind, int, bytes, int] | None) -> None:
+        if message is None:
+            raise ProcessGone  # it wrote on the sheet that it had sent this
+        _, number, kind, file = message
         try:
-            self._large[n] = from_file(file)
-        except Exception as error:  # noqa: BLE001 - as above
-            reason = f"{type(error).__name__}: {error}"
-            wrong = NotPicklable("the result, which this process cannot unpickle,", reason, tried_cloudpickle=True)
-            self._large[n] = (RAISED, (wrong, reason))
+            self._large[number] = (kind[0], from_file(file))
+        except Exception as error:  # noqa: BLE001 - what unpickling calls is the user's
+            self._large[number] = (RAISED, (_unreadable(error), traceback.format_exc()))
 
     # Its end.
 
@@ -249,6 +272,11 @@ class WorkerProcess:
                 self._verdict = verdict
                 self._strike()
 
+    def kill_for(self, reason: str) -> None:
+        """Kill it, whatever it does, for a reason that is told to the call that it runs. From any thread."""
+        self._reason = reason
+        self._strike()
+
     def kill_now(self) -> None:
         """Kill it, whatever it does. From any thread."""
         self._strike()
@@ -266,7 +294,9 @@ class WorkerProcess:
         if self._verdict is not None:
             return self._verdict
         code = self.exitcode
-        return WorkerCrashed(name, _reason(code), code, self._ear.last_words())
+        for ear in self._ears:
+            ear.hear_out()
+        return WorkerCrashed(name, self._reason or _reason(code), code, self._errors.text)
 
     def close(self, patience: Seconds = LAST_WORDS) -> None:
         """Let it end, or after `patience` kill it, with all of its group; return when it has ended."""
@@ -282,7 +312,8 @@ class WorkerProcess:
             self._process.close()
         os.close(self._end)
         self._sheet.close()
-        self._ear.close()
+        for ear in self._ears:
+            ear.close()
 
     @property
     def exitcode(self) -> int | None:
@@ -317,6 +348,17 @@ class WorkerProcess:
             except (EOFError, OSError) as error:
                 raise ProcessGone from error
         raise ProcessGone
+
+
+def _append(numbers: deque[int], number: int, _: object) -> None:
+    numbers.append(number)
+
+
+def _unreadable(error: Exception) -> NotPicklable:
+    reason = f"{type(error).__name__}: {error}"
+    wrong = NotPicklable("the result, which this process cannot unpickle,", reason, True)
+    wrong.__cause__ = error
+    return wrong
 
 
 def _reason(code: int | None) -> str:
