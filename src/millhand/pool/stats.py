@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import repeat
@@ -202,6 +203,13 @@ class Tally:
             self._note_slow(run, task.name)
         if self.started >= EXACT:
             self.mask = SAMPLE - 1
+
+    def lap(self, task: Task) -> None:
+        """Count a call that ends now, unless it is one of those that others stand for; the next begins."""
+        now = time.monotonic()
+        if now - self.mark > QUICK or not self.started & self.mask:
+            self.time(task, now)
+        self.mark = now
 
     def _note_slow(self, run: Seconds, name: str) -> None:
         self.slowest = sorted([*self.slowest, (run, name)], reverse=True)[:SLOWEST]

@@ -113,10 +113,15 @@ class Task(Future[Any]):
         """Raise TaskCancelled or TaskTimeout if the call should stop."""
         if self._end is RAISED:
             raise self._value
-        if self._end is not None or (self.terms or PLAIN).asked:
+        if self._end is not None or self.asked:
             raise TaskCancelled(self.name)
 
     # For a crew that runs calls elsewhere than in its own threads.
+
+    @property
+    def asked(self) -> bool:
+        """Whether it was asked to stop while it ran."""
+        return (self.terms or PLAIN).asked
 
     @property
     def call(self) -> Any:
@@ -128,20 +133,13 @@ class Task(Future[Any]):
         """Whether it was asked to stop while it ran."""
         return (self.terms or PLAIN).asked
 
-    def replace_call(self, pack: Callable[[Any, Any, Any], Callable[[], Any]]) -> None:
-        """Put what `pack` makes of function, arguments and keyword arguments in their place."""
+    def pack(self, pack: Callable[[Any, Any, Any], Callable[[], Any]]) -> None:
+        """Call what `pack` makes of function, arguments and keyword arguments; contextvars do not go with it."""
         self._fn = pack(self._fn, self._args, self._kwargs or {})
-        self._args, self._kwargs = (), None
-
-    def begin(self) -> bool:
-        """Take the ticket as `perform` does, for one who then does the rest; False if somebody else has it."""
-        if not self.take_ticket():
-            return False
-        self.context = None
-        return True
+        self._args, self._kwargs, self.context = (), None, None
 
     def step_back(self) -> None:
-        """Wait again, after a `begin` that nothing came of."""
+        """Wait again, after its ticket was taken and nothing came of that."""
         self._ticket = None
 
     # For the crew.
@@ -203,16 +201,13 @@ class Task(Future[Any]):
 
         None if it has ended before: it timed out, and is counted as that.
         """
-        now = monotonic()
-        if now - tally.mark > QUICK or not tally.started & tally.mask:
-            tally.time(self, now)
-        tally.mark = now
+        tally.lap(self)
         if not self.seize_end():
             self._fn = None
             return None
         if end is RETURNED:
             tally.done += 1
-        elif isinstance(value, CancelledError | Interrupted) and (self.terms or PLAIN).asked:
+        elif isinstance(value, CancelledError | Interrupted) and self.asked:
             self.crew.books.stopped.add()
             end = CANCELLED
         else:
@@ -341,7 +336,7 @@ class Task(Future[Any]):
 
     def is_over(self) -> bool:
         """Return whether its code has ended; one that was asked to stop, as all are that time out, may go on."""
-        return self._end is not None and not (self.terms or PLAIN).asked
+        return self._end is not None and not self.asked
 
     def scope_of_children(self) -> Scope:
         """Return the scope of what this running call submits. Only for the thread that runs it."""

@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 from millhand.core.clock import Seconds
 from millhand.core.errors import TaskCancelled
@@ -80,13 +80,13 @@ class Packs(Admission):
 
     def submit(self, task: Task) -> None:
         """Have a task run, as any pool. Raises NotPicklable, too."""
-        task.replace_call(self.staff.pack)
+        task.pack(self.staff.pack)
         super().submit(task)
 
     def offer(self, task: Task, *, again: bool = False) -> bool:
         """Submit a task without waiting, as any pool. Raises NotPicklable, too."""
         if not again:
-            task.replace_call(self.staff.pack)
+            task.pack(self.staff.pack)
         return super().offer(task, again=again)
 
 

@@ -109,7 +109,7 @@ class Minder(Worker):
 
     def run_calls(self, tasks: list[Task]) -> None:
         """Run calls of which nothing is to be noted, and end their futures."""
-        tasks = [task for task in tasks if task.begin()]
+        tasks = [task for task in tasks if task.take_ticket()]
         self.started += len(tasks)
         while tasks:
             frame = Calls(tasks, self._tell, self._give_back)

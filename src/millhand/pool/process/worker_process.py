@@ -17,13 +17,14 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from multiprocessing.context import BaseContext
 from typing import Any
-from weakref import WeakSet, ref
+from weakref import ref
 
 from millhand.core.clock import Seconds
 from millhand.core.errors import NotPicklable, WorkerCrashed
 from millhand.pool.process import child, logs
 from millhand.pool.process.channel import Channel, Kind
 from millhand.pool.process.frames import Frame, Raised
+from millhand.pool.process.lifeline import keep_from_forks, lifeline
 from millhand.pool.process.parcel import Parcel, from_file
 from millhand.pool.process.pump import Pump, Tail
 from millhand.pool.process.shared import Shared
@@ -68,7 +69,7 @@ class WorkerProcess:
     def __init__(self, context: BaseContext, name: str, setup: bytes, pump: Pump) -> None:
         with _starting, ExitStack() as stack:
             ours, theirs = socket.socketpair()
-            _ours.add(ours)
+            keep_from_forks(ours)
             self._errors = Tail()
             ear, mouth = pump.listen(self._errors.feed)
             log_ear, log = pump.listen(logs.Receiving().feed)
@@ -77,7 +78,7 @@ class WorkerProcess:
             for end in (theirs, mouth, log, memory):
                 stack.callback(end.close)
             self._sheet = Sheet(memory)
-            arguments = (theirs, _lifeline(), mouth, log, memory, setup)
+            arguments = (theirs, lifeline(), mouth, log, memory, setup)
             make: Any = context.Process  # type: ignore[attr-defined]  # typeshed has it on the concrete contexts
             self._process = make(target=child.main, args=arguments, name=name)
             self._process.start()
@@ -379,28 +380,9 @@ def _watch(process: Any, context: BaseContext) -> int:
     return os.pidfd_open(process.pid)  # the sentinel also waits for those that the process has forked
 
 
-# What a forked child must not keep open, or it would not be noticed when this process is gone.
-
-_ours: WeakSet[socket.socket] = WeakSet()
-_alive: list[socket.socket] = []
-
-
-def _lifeline() -> socket.socket:
-    """Return what is open in a child as long as this process lives."""
-    if not _alive:
-        _alive.extend(socket.socketpair())
-        _ours.add(_alive[0])
-    return _alive[1]
-
-
-def _let_go() -> None:
-    """In a forked child: close the parent's ends."""
-    global _starting  # noqa: PLW0603 - it may have been held in the moment of the fork
+def _free_lock() -> None:
+    global _starting  # noqa: PLW0603 - it may have been held by another thread in the moment of the fork
     _starting = threading.Lock()
-    for end in _ours:
-        end.close()
-    _ours.clear()
-    _alive.clear()
 
 
-os.register_at_fork(after_in_child=_let_go)
+os.register_at_fork(after_in_child=_free_lock)
