@@ -119,11 +119,6 @@ class Task(Future[Any]):
     # For a crew that runs calls elsewhere than in its own threads.
 
     @property
-    def asked(self) -> bool:
-        """Whether it was asked to stop while it ran."""
-        return (self.terms or PLAIN).asked
-
-    @property
     def call(self) -> Any:
         """What is called; None once that has ended."""
         return self._fn

@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 from millhand.core.clock import Seconds
 from millhand.core.errors import TaskCancelled
@@ -156,7 +156,7 @@ class ProcessCrew(Packs, Crew):
                     if self.is_over() and not self._back and not line.regroup():
                         return
                     continue
-                self._take(worker)
+                worker.idle = False
                 self._run(task, worker)
                 del item, task
             del back
@@ -173,9 +173,8 @@ class ProcessCrew(Packs, Crew):
         return self.hold(worker, item) if worker.attention else item
 
     def _run(self, task: Task, worker: Minder) -> None:
-        odd: Task | None = task
-        if self._is_plain(task, worker):
-            tasks, odd = self._take_more(worker, task)
+        tasks, odd = self._take_more(worker, task)
+        if tasks:
             worker.run_calls(tasks)
         if odd is not None:
             worker.task = odd
@@ -192,34 +191,31 @@ class ProcessCrew(Packs, Crew):
                 tasks.append(self._back.popleft())
         return tasks
 
-    def _take(self, worker: Worker) -> None:
-        worker.idle = False
-        worker.taken += 1
-        if self.line.bell:
-            self.line.ring()
-
-    def _is_plain(self, task: Task, worker: Worker) -> bool:
-        return task.terms is worker.usual and not task.call.parcel.is_large
-
     def _take_more(self, worker: Minder, first: Task) -> tuple[list[Task], Task | None]:
-        """Return as many plain tasks as make a frame, and one that was taken and is none, if there is one."""
-        tasks, line = [first], self.line
-        room, size = 1 if self._hands_over else worker.room, len(first.call.parcel.data)
-        while len(tasks) < room and size < LARGE:
+        """Return as many tasks as make a frame; and one that was taken, and cannot be in one, if there is one."""
+        tasks: list[Task] = []
+        line, usual, task = self.line, worker.usual, first
+        room, size = 1 if self._hands_over else worker.room, 0
+        while True:
+            worker.taken += 1
+            if line.bell:
+                line.ring()
+            call = task.call
+            if task.terms is not usual or call is None or call.is_large:
+                return tasks, task
+            tasks.append(task)
+            size += len(call.data)
+            if len(tasks) >= room or size >= LARGE:
+                return tasks, None
             try:
                 item = self.items.get_nowait()
             except Empty:
-                break
-            task = line.best(item) if line.ordered else item
-            if task is None:
+                return tasks, None
+            following = line.best(item) if line.ordered else item
+            if following is None:
                 self.items.put(None)
-                break
-            self._take(worker)
-            if not self._is_plain(task, worker):
-                return tasks, task
-            tasks.append(task)
-            size += len(task.call.parcel.data)
-        return tasks, None
+                return tasks, None
+            task = following
 
     def _call_back(self, worker: Minder) -> None:
         worker.idle = False

@@ -74,7 +74,7 @@ class One(Frame):
     def send(self, process: WorkerProcess) -> None:
         """Send it."""
         try:
-            process.send(Kind.CALLS, self._packed.parcel)
+            process.send(Kind.CALLS, self._packed)
         except OSError as error:
             raise Unsent(error) from error
 
@@ -109,7 +109,7 @@ class Calls(Frame):
 
     def send(self, process: WorkerProcess) -> None:
         """Send it."""
-        process.send_calls([task.call.parcel for task in self.tasks])
+        process.send_calls([task.call for task in self.tasks])
 
     def note(self, start: int, results: list[Any]) -> None:
         """End the futures."""

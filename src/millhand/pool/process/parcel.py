@@ -12,8 +12,8 @@ import pickle
 import struct
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache, partial
-from types import ModuleType
 from typing import Any
 
 from millhand.core.errors import NotPicklable
@@ -22,6 +22,10 @@ from millhand.pool.process.sheet import make_file
 
 LARGE = 1 << 18
 """From how many bytes on something is large."""
+
+_main = vars(sys.modules["__main__"])
+TYPED_IN = not (_main.get("__spec__") or _main.get("__file__"))
+"""Whether no other process can import what stands in `__main__`, as in a notebook."""
 
 _ALIGNED = 64
 
@@ -90,26 +94,32 @@ def pack(value: object, what: Callable[[], str], *, in_one_piece: bool = False) 
     Raises:
         NotPicklable: it cannot be pickled.
     """
+    if not TYPED_IN:
+        with suppress(Exception):  # something large, or what pickle cannot do: both take the longer way
+            return Parcel(pickle.dumps(value, 5, buffer_callback=expect_small))
+    return Parcel(*dump(value, what, in_one_piece=in_one_piece))
+
+
+def dump(
+    value: object, what: Callable[[], str], *, in_one_piece: bool = False
+) -> tuple[bytes, Sequence[pickle.PickleBuffer]]:
+    """Pickle what may have large buffers, or may need cloudpickle; as `pack`."""
     buffers: list[pickle.PickleBuffer] = []
     collect = None if in_one_piece else partial(_is_small, buffers)
-    typed_in = _is_typed_in(sys.modules["__main__"])
-    cloudpickle: Any = _find_cloudpickle() if typed_in else None
-    if cloudpickle is None:
+    tools: list[Any] = [tool for tool in (find_cloudpickle(),) if tool is not None]
+    if not (TYPED_IN and tools):
+        tools.insert(0, pickle)
+    for tool in tools:
         try:
-            parcel = Parcel(pickle.dumps(value, 5, buffer_callback=collect), buffers)
-        except Exception as error:
-            cloudpickle = _find_cloudpickle()
-            if cloudpickle is None:
-                raise NotPicklable(what(), f"{type(error).__name__}: {error}") from error
+            data: bytes = tool.dumps(value, 5, buffer_callback=collect)
+        except Exception as error:  # noqa: BLE001 - what pickling calls is the user's
             buffers.clear()
+            refusal = error
         else:
-            if typed_in and b"__main__" in parcel.data:
+            if TYPED_IN and tool is pickle and b"__main__" in data:
                 raise NotPicklable(what(), "it needs what was typed in, or given with -c, and stands in no file")
-            return parcel
-    try:
-        return Parcel(cloudpickle.dumps(value, 5, buffer_callback=collect), buffers)
-    except Exception as error:
-        raise NotPicklable(what(), f"{type(error).__name__}: {error}", True) from error
+            return data, buffers
+    raise NotPicklable(what(), f"{type(refusal).__name__}: {refusal}", len(tools) > 1) from refusal
 
 
 def share(value: object) -> Shared:
@@ -118,15 +128,18 @@ def share(value: object) -> Shared:
     return Shared(value, parcel.to_file())
 
 
-def _is_typed_in(main: ModuleType) -> bool:
-    """Return whether no other process can import what stands in `__main__`, as in a notebook."""
-    return getattr(main, "__spec__", None) is None and not hasattr(main, "__file__")
+def expect_small(buffer: pickle.PickleBuffer) -> bool:
+    """Have pickle copy a buffer. Raises BufferError if it is large."""
+    if buffer.raw().nbytes >= LARGE:
+        raise BufferError
+    return True
 
 
 @cache
-def _find_cloudpickle() -> Any:
+def find_cloudpickle() -> Any:
+    """Return the module cloudpickle; None if it is not installed."""
     try:
-        import cloudpickle  # type: ignore[import-untyped]  # noqa: PLC0415 - it ships no types; optional, and seldom needed
+        import cloudpickle  # type: ignore[import-untyped]  # noqa: PLC0415 - it ships no types; optional, seldom needed
     except ImportError:
         return None
     return cloudpickle

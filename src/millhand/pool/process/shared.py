@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable
 from itertools import count
 from typing import Any
@@ -12,7 +13,8 @@ from weakref import WeakValueDictionary, finalize
 _numbers = count(1)
 _made: WeakValueDictionary[int, Shared] = WeakValueDictionary()
 _received: dict[int, Any] = {}
-_noticed = threading.local()
+_noticed: deque[tuple[int, Shared]] = deque()
+"""What was pickled last, and in which thread."""
 
 
 class Shared:
@@ -33,20 +35,19 @@ class Shared:
         finalize(self, os.close, file)
 
     def __reduce__(self) -> tuple[Callable[[int], Any], tuple[int]]:
-        noticed = getattr(_noticed, "shares", None)
-        if noticed is None:
-            noticed = _noticed.shares = []
-        noticed.append(self)
+        _noticed.append((threading.get_ident(), self))
         return resolve, (self.number,)
 
 
 def take_noticed() -> tuple[Shared, ...]:
     """Return those that were pickled in this thread since it was asked last."""
-    shares: list[Shared] | None = getattr(_noticed, "shares", None)
-    if not shares:
+    if not _noticed:
         return ()
-    _noticed.shares = None
-    return tuple(shares)
+    thread = threading.get_ident()
+    own = [entry for entry in tuple(_noticed) if entry[0] == thread]
+    for entry in own:
+        _noticed.remove(entry)
+    return tuple(shared for _, shared in own)
 
 
 def keep(number: int, value: object) -> None:
