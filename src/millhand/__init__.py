@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING
 from millhand.core.errors import (
     MillhandError,
     NestedWaitLimit,
+    NotPicklable,
     PoolClosed,
     QueueFull,
     TaskCancelled,
     TaskDropped,
     TaskTimeout,
+    WorkerCrashed,
 )
 from millhand.pool import (
     Future,
@@ -25,6 +27,7 @@ from millhand.pool import (
 
 if TYPE_CHECKING:
     from millhand.pool.coroutine import CoroutinePool
+    from millhand.pool.process.pool import ProcessPool
 
 __all__ = [
     "CoroutinePool",
@@ -33,15 +36,18 @@ __all__ = [
     "Interrupted",
     "MillhandError",
     "NestedWaitLimit",
+    "NotPicklable",
     "PoolClosed",
     "PoolStats",
     "PoolView",
+    "ProcessPool",
     "QueueFull",
     "SubPool",
     "TaskCancelled",
     "TaskDropped",
     "TaskTimeout",
     "ThreadPool",
+    "WorkerCrashed",
     "check_cancelled",
     "current_task",
 ]
@@ -49,9 +55,13 @@ __all__ = [
 if not TYPE_CHECKING:  # or every name would pass for one of ours
 
     def __getattr__(name: str) -> object:
-        """Import CoroutinePool when it is asked for: it needs asyncio, which would double the time of the import."""
+        """Import what not everybody needs when it is asked for: asyncio alone would double the time of the import."""
         if name == "CoroutinePool":
             from millhand.pool.coroutine import CoroutinePool  # noqa: PLC0415 - as said
 
             return CoroutinePool
+        if name == "ProcessPool":
+            from millhand.pool.process.pool import ProcessPool  # noqa: PLC0415 - as said
+
+            return ProcessPool
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,6 +12,7 @@ from millhand.pool.thread import ThreadPool
 
 if TYPE_CHECKING:
     from millhand.pool.coroutine import CoroutinePool
+    from millhand.pool.process.pool import ProcessPool
 
 __all__ = [
     "CoroutinePool",
@@ -22,6 +23,7 @@ __all__ = [
     "Pool",
     "PoolStats",
     "PoolView",
+    "ProcessPool",
     "SlowTask",
     "SubPool",
     "Task",
@@ -34,9 +36,13 @@ __all__ = [
 if not TYPE_CHECKING:  # or every name would pass for one of ours
 
     def __getattr__(name: str) -> object:
-        """Import CoroutinePool when it is asked for: it needs asyncio, which would double the time of the import."""
+        """Import what not everybody needs when it is asked for: asyncio alone would double the time of the import."""
         if name == "CoroutinePool":
             from millhand.pool.coroutine import CoroutinePool  # noqa: PLC0415 - as said
 
             return CoroutinePool
+        if name == "ProcessPool":
+            from millhand.pool.process.pool import ProcessPool  # noqa: PLC0415 - as said
+
+            return ProcessPool
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from millhand.core.clock import Seconds
 from millhand.core.errors import NotPicklable
 from millhand.pool.process.channel import Kind
 from millhand.pool.process.packed import Packed, name_of
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
     from millhand.pool.process.worker_process import WorkerProcess
 
 
+CALLS: Seconds = 0.001
+ITEMS: Seconds = 0.002
+"""How long a frame should take: long enough to be worth two switches of processes, and too short to miss. Then it is
+halted; and as long again later, what the process has done meanwhile is known, and what it has not begun runs elsewhere,
+so that nothing short waits behind something long."""
+
+
 class Raised:
     """This is what a call raised, other than what it returned."""
 
@@ -23,6 +31,10 @@ class Raised:
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
+
+
+class Sound(list[Any]):
+    """These are results none of which is Raised."""
 
 
 class Unsent(Exception):
@@ -39,10 +51,13 @@ class Frame(ABC):
     Attributes:
         size: how many calls it has.
         tasks: which it is killed for: one for each call, or one for all.
+        patience: how long it may take before what has not begun is taken back; twice that, to be exact. None: there
+            is nothing that could be.
     """
 
     size: int
     tasks: Sequence[Task]
+    patience: Seconds | None
 
     @abstractmethod
     def send(self, process: WorkerProcess) -> None:
@@ -65,6 +80,7 @@ class One(Frame):
     """This is a frame of one call, whose outcome is wanted here and now."""
 
     size = 1
+    patience = None
 
     def __init__(self, task: Task, packed: Packed) -> None:
         self.tasks = (task,)
@@ -105,6 +121,7 @@ class Calls(Frame):
     ) -> None:
         self.tasks: list[Task] = tasks
         self.size = len(tasks)
+        self.patience = CALLS if self.size > 1 else None
         self._tell, self._give_back = tell, give_back
 
     def send(self, process: WorkerProcess) -> None:
@@ -151,6 +168,7 @@ class Span(Frame):
         self.tasks = (errand,)
         self.start = limits[0]
         self.size = limits[1] - limits[0]
+        self.patience = ITEMS if self.size > 1 else None
         self._fn, self.block = fn, block
         self._end, self._give_back = end, give_back
 

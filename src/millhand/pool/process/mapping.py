@@ -13,11 +13,10 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from millhand.core.clock import Seconds
 from millhand.pool.carried import Carried
 from millhand.pool.carrier import TURN, Carrier
 from millhand.pool.future import CANCELLED, End
-from millhand.pool.process.frames import Block, Raised, Span
+from millhand.pool.process.frames import ITEMS, Block, Raised, Sound, Span
 from millhand.pool.process.luggage import call_item_with
 from millhand.pool.process.packed import name_of
 from millhand.pool.process.parcel import pack
@@ -31,14 +30,8 @@ if TYPE_CHECKING:
     from millhand.pool.process.crew import ProcessCrew
     from millhand.pool.process.minder import Minder
 
-FRAME: Seconds = 0.002
-"""How long a span should take."""
-
 GROWTH = 8
 """How many times as long the next span may be."""
-
-
-FEW = 16
 
 
 class MappedInProcesses(Carried):
@@ -117,14 +110,14 @@ class MappedInProcesses(Carried):
         """Yield results; before the last of them, read as many items as there is room for then."""
         last = results.pop()
         self._under_way -= len(results)
-        if len(results) < FEW or Raised in map(type, results):
+        if type(results) is Sound:
+            yield from results
+        else:
             results.reverse()
             while results:
                 if type(results[-1]) is Raised:
                     raise results.pop().error
                 yield results.pop()  # nothing here may hold the result meanwhile
-        else:
-            yield from results  # many, so they are small
         self._under_way -= 1
         self._read(blocks)
         if type(last) is Raised:
@@ -157,7 +150,7 @@ class MappedInProcesses(Carried):
             if not done:  # maybe it cannot be read there: then item by item
                 self._length = 1
             elif took is not None:
-                self._length = max(1, min(GROWTH * self._length, int(FRAME * done / took), SLOTS))
+                self._length = max(1, min(GROWTH * self._length, int(ITEMS * done / took), SLOTS))
             now = monotonic()
             if now > turn_ends or worker.attention:
                 if self.hand_over(carrier, worker):
@@ -195,10 +188,12 @@ class MappedInProcesses(Carried):
         now = monotonic()
         tally.time(carrier, now, len(results))
         tally.mark = now
-        errors = [result.error for result in results if type(result) is Raised]
-        for error in errors:
-            self._count_failure(carrier, tally, error)
-        tally.done += len(results) - len(errors)
+        tally.done += len(results)
+        if type(results) is not Sound:
+            errors = [result.error for result in results if type(result) is Raised]
+            tally.done -= len(errors)
+            for error in errors:
+                self._count_failure(carrier, tally, error)
         block.ended[start] = results
         if self._ends is not None:
             self._ends.append(results)

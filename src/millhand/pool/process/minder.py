@@ -10,7 +10,7 @@ from millhand.core.clock import Seconds
 from millhand.core.errors import TaskCancelled
 from millhand.pool.attached import Callback
 from millhand.pool.future import RAISED, RETURNED
-from millhand.pool.process.frames import Calls, Frame, One, Raised, Unsent
+from millhand.pool.process.frames import CALLS, Calls, Frame, One, Raised, Unsent
 from millhand.pool.process.packed import Packed
 from millhand.pool.process.sheet import SLOTS
 from millhand.pool.process.worker_process import ProcessGone, WorkerProcess
@@ -20,13 +20,8 @@ from millhand.pool.worker import Worker
 if TYPE_CHECKING:
     from millhand.pool.process.crew import ProcessCrew
 
-FRAME: Seconds = 0.001
-"""How long a frame of calls should take: long enough to be worth two switches of processes, and too short to miss."""
-
-TICK: Seconds = 0.001
-"""How long a frame of several calls may take before what has not begun is taken back, so that nothing short waits
-behind something long. Twice that, to be exact: the process may have looked just before it was told to halt, and
-what it did since then is on the sheet when this time has passed."""
+SLACK = 2
+"""How many times as long as it should a frame may take before it is halted, since machines are noisy."""
 
 PATIENCE = 3
 """How many processes in a row may die before they begin what they were given; the next takes a call with it."""
@@ -45,7 +40,7 @@ class Minder(Worker):
     def __init__(self, crew: ProcessCrew, name: str, number: int = -1) -> None:
         super().__init__(crew, name, number)
         self._process: WorkerProcess | None = None
-        self._pace: Seconds = FRAME
+        self._pace: Seconds = CALLS
         self._room = 1
         self._barren = 0
         self._after: list[tuple[Task, Sequence[Callback]]] = []
@@ -134,10 +129,10 @@ class Minder(Worker):
         done = 0
         try:
             frame.send(process)
-            took = process.wait(TICK if frame.size > 1 else None)
+            took = process.wait(frame.patience and SLACK * frame.patience)
             if took is None:
                 process.halt()
-                took = process.wait(TICK)
+                took = process.wait(SLACK * CALLS)
             if took is None:
                 done = self._note(process, frame, done)
                 if done < frame.size:
@@ -187,7 +182,7 @@ class Minder(Worker):
 
     def _measure(self, pace: Seconds) -> None:
         self._pace = pace if pace > self._pace else 0.5 * (pace + self._pace)
-        self._room = max(1, min(GROWTH * self._room, int(FRAME / self._pace), SLOTS))
+        self._room = max(1, min(GROWTH * self._room, int(CALLS / self._pace), SLOTS))
 
     # Afterwards.
 

@@ -23,7 +23,7 @@ from millhand.core.clock import Seconds
 from millhand.core.errors import NotPicklable, WorkerCrashed
 from millhand.pool.process import child, logs
 from millhand.pool.process.channel import Channel, Kind
-from millhand.pool.process.frames import Frame, Raised
+from millhand.pool.process.frames import Frame, Raised, Sound
 from millhand.pool.process.lifeline import keep_from_forks, lifeline
 from millhand.pool.process.parcel import Parcel, from_file
 from millhand.pool.process.pump import Pump, Tail
@@ -202,11 +202,11 @@ class WorkerProcess:
         if not kinds or kinds.count(kinds[0]) == len(kinds):
             match kinds[0] if kinds else NONE:
                 case 0:  # NONE
-                    return [None] * len(kinds)
+                    return Sound([None] * len(kinds))
                 case 1:  # WHOLE
-                    return sheet.wholes[start:stop].tolist()
+                    return Sound(sheet.wholes[start:stop].tolist())
                 case 2:  # REAL
-                    return sheet.reals[start:stop].tolist()
+                    return Sound(sheet.reals[start:stop].tolist())
         return [self._read(n, kind) for n, kind in enumerate(kinds, start)]
 
     def _read(self, n: int, kind: int) -> Any:
