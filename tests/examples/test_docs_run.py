@@ -11,7 +11,7 @@ import pytest
 from tests.architecture.test_docs import programs
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["README.md", "docs/reference/pool.md", "docs/reference/drop-in.md"]
+PAGES = ["README.md", "docs/reference/pool.md", "docs/reference/processes.md", "docs/reference/drop-in.md"]
 SHOWN = re.compile(r"^ *print\(.*\)  # (.+)$", re.MULTILINE)
 
 PROGRAMS = [(page, line, code) for page in PAGES for line, code in programs((ROOT / page).read_text())]

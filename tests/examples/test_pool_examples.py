@@ -20,8 +20,10 @@ def promised(example: Path) -> str:
     return textwrap.dedent(docstring.partition("Prints:\n\n")[2])
 
 
-def test_there_are_five_of_them():
-    assert [path.stem.removeprefix("pool_") for path in EXAMPLES] == ["async", "group", "map", "parts", "priorities"]
+def test_there_are_six_of_them():
+    names = [path.stem.removeprefix("pool_") for path in EXAMPLES]
+
+    assert names == ["async", "group", "map", "parts", "priorities", "processes"]
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
