@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from queue import Empty
 from typing import Any, ClassVar, cast
@@ -258,7 +258,8 @@ class ProcessCrew(Packs, Crew):
 
     def is_written_off(self, worker: Worker) -> bool:
         """Return False: it is the process that goes, not its minder."""
-        worker.task = None
+        with cast("Minder", worker).handing:
+            worker.task = None
         return False
 
     def interrupt(self, task: Task) -> None:
@@ -273,15 +274,18 @@ class ProcessCrew(Packs, Crew):
 
     def _write_off(self, worker: Worker, task: Task, error: Exception) -> None:
         """Called by the timer: end a task that runs past its limit, and the process that it runs in."""
-        if not task.claim_running():
-            return
-        task.books.overdue.add()
-        task.ask()
-        callbacks = task.conclude(RAISED, error)
+        minder = worker if isinstance(worker, Minder) else None  # None: its submitter runs it
+        with minder.handing if minder else nullcontext():
+            if not task.claim_running():
+                return
+            task.books.overdue.add()
+            task.ask()
+            callbacks = task.conclude(RAISED, error)
+            if minder:
+                minder.later(task, callbacks)
+                minder.kill(task, error)
         task.cancel_children()
-        if isinstance(worker, Minder) and worker.kill(task, error):
-            worker.later(task, callbacks)
-        else:
+        if not minder:
             call_back(task, callbacks)
 
     def abandon(self) -> None:

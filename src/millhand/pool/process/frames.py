@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from millhand.core.clock import Seconds
@@ -12,6 +13,7 @@ from millhand.pool.process.channel import Kind
 from millhand.pool.process.packed import Packed, name_of
 from millhand.pool.process.parcel import pack
 from millhand.pool.task import Task
+from millhand.pool.terms import Terms
 
 if TYPE_CHECKING:
     from millhand.pool.process.worker_process import WorkerProcess
@@ -22,6 +24,9 @@ ITEMS: Seconds = 0.002
 """How long a frame should take: long enough to be worth two switches of processes, and too short to miss. Then it is
 halted; and as long again later, what the process has done meanwhile is known, and what it has not begun runs elsewhere,
 so that nothing short waits behind something long."""
+
+
+_terms_of = attrgetter("terms")
 
 
 class Raised:
@@ -70,6 +75,10 @@ class Frame(ABC):
     @abstractmethod
     def name(self, n: int) -> str:
         """Return what call number `n` is called."""
+
+    def is_stopped(self) -> bool:
+        """Return whether one of its calls is not to run any more."""
+        return self.tasks[0].asked
 
     @abstractmethod
     def cut(self, size: int) -> None:
@@ -136,6 +145,11 @@ class Calls(Frame):
     def name(self, n: int) -> str:
         """Return the function's name."""
         return self.tasks[n].name
+
+    def is_stopped(self) -> bool:
+        """Return whether one of its calls is not to run any more."""
+        # To be asked, a task gets terms of its own; this is quicker than to look at each one's.
+        return Terms in map(type, map(_terms_of, self.tasks)) and any(task.asked for task in self.tasks)
 
     def cut(self, size: int) -> None:
         """Have the others wait again."""

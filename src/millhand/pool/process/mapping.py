@@ -49,6 +49,7 @@ class MappedInProcesses(Carried):
         self._ends: deque[list[Any]] | None = None if plan.ordered else deque()
         self._length = 1
         self._under_way = 0
+        self._stopped = False
 
     # For the consumer.
 
@@ -139,7 +140,7 @@ class MappedInProcesses(Carried):
         minder = cast("Minder", worker)
         turn_ends = 0.0 if carrier.enough else monotonic() + TURN
         while True:
-            span = self._cut(carrier, tally)
+            span = self._cut(carrier, tally, minder)
             if span is None:
                 if carrier.enough or self.go_home(carrier):
                     return True
@@ -157,13 +158,13 @@ class MappedInProcesses(Carried):
                     return not worker.written_off
                 turn_ends = now + TURN
 
-    def _cut(self, carrier: Carrier, tally: Tally) -> Span | None:
+    def _cut(self, carrier: Carrier, tally: Tally, minder: Minder) -> Span | None:
         """Take as many items as make a span; None if there are none."""
         with self._sending:
             if not self._blocks:
                 return None
             block, start, stop = self._blocks.popleft()
-            end = min(stop, start + self._length)
+            end = min(stop, start + self._length, start + minder.allowance)
             if end < stop:
                 self._blocks.appendleft((block, end, stop))
         tally.pulled += end - start
@@ -178,7 +179,11 @@ class MappedInProcesses(Carried):
         tally.pulled -= stop - start
         tally.started -= stop - start
         with self._sending:
+            if self._stopped:
+                return
             self._blocks.appendleft((block, start, stop))
+        if self._source.verdict is not None:  # it was ended while these were on their way
+            self._end_waiting(CANCELLED, None)
         self.send_carriers()
 
     def _end(self, carrier: Carrier, tally: Tally, block: Block, start: int, results: list[Any]) -> None:
@@ -205,6 +210,7 @@ class MappedInProcesses(Carried):
 
     def _stop(self) -> None:
         with self._sending:
+            self._stopped = True
             self._blocks.clear()
         super()._stop()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any, cast
@@ -33,7 +34,7 @@ GROWTH = 4
 class Minder(Worker):
     """This is one of those workers."""
 
-    __slots__ = ("_after", "_barren", "_pace", "_process", "_room")
+    __slots__ = ("_after", "_barren", "_pace", "_process", "_room", "handing")
 
     crew: ProcessCrew
 
@@ -44,7 +45,9 @@ class Minder(Worker):
         self._room = 1
         self._barren = 0
         self._after: list[tuple[Task, Sequence[Callback]]] = []
-        """What is to be called back for tasks that have timed out, when their process is gone."""
+        """What is to be called back when no frame is under way."""
+        self.handing = threading.Lock()
+        """Who takes the end of its call from it: what is to be called back then comes before it looks for that."""
 
     # Its process.
 
@@ -92,12 +95,21 @@ class Minder(Worker):
     @property
     def room(self) -> int:
         """How many small calls its next frame may have."""
-        return self._room
+        return min(self._room, self.allowance)
+
+    @property
+    def allowance(self) -> int:
+        """How many calls its process may run before it is replaced; at least one."""
+        process = self._process
+        served = 0 if process is None else process.served
+        return max(1, self.crew.tasks_per_process - served % self.crew.tasks_per_process)
 
     def run_packed(self, packed: Packed) -> Any:
         """Have a call run by the process, and wait for it; return what it returns, raise what it raises."""
         frame = One(cast("Task", self.task), packed)
-        self.run(frame)
+        while not self.run(frame)[1]:
+            if frame.is_stopped():
+                raise TaskCancelled(packed.__qualname__)
         if isinstance(frame.result, Raised):
             raise frame.result.error
         return frame.result
@@ -106,19 +118,21 @@ class Minder(Worker):
         """Run calls of which nothing is to be noted, and end their futures."""
         tasks = [task for task in tasks if task.take_ticket()]
         self.started += len(tasks)
+        self.task = tasks[0] if tasks else None
         while tasks:
             frame = Calls(tasks, self._tell, self._give_back)
             took, done = self.run(frame)
             tasks = self._without_stopped(frame.tasks[done:])
             if took is not None:
                 self._measure(took / max(1, done))
+        self.task = None
         self.idle = True
 
     def run(self, frame: Frame) -> tuple[Seconds | None, int]:
         """Run as much of a frame as the process comes to.
 
         Returns:
-            How long that took, None if the process has died; how many of its calls have ended.
+            How long that took, None if it is not known; how many of its calls have ended.
         """
         try:
             process = self.process()
@@ -126,6 +140,9 @@ class Minder(Worker):
             frame.note(0, [Raised(error)] * frame.size)
             return None, frame.size
         process.begin(frame)
+        if frame.is_stopped():  # then, since whoever stops a call does it the other way round: asks, then kills
+            process.over()
+            return None, 0
         done = 0
         try:
             frame.send(process)
@@ -152,6 +169,7 @@ class Minder(Worker):
             frame.note(0, [Raised(unsent.error)] * frame.size)
             return None, frame.size
         done = self._note(process, frame, done)
+        self._barren = 0
         if not process.over():
             self._bury(process, "")
         return took, done
@@ -192,7 +210,7 @@ class Minder(Worker):
         return bool(self._after)
 
     def later(self, task: Task, callbacks: Sequence[Callback]) -> None:
-        """Have callbacks called when the process is gone that is about to be killed. From any thread."""
+        """Have callbacks called when no frame is under way. From any thread."""
         self._after.append((task, callbacks))
 
     def call_back(self) -> None:

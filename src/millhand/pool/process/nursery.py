@@ -8,7 +8,9 @@ from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from itertools import count
+from multiprocessing import forkserver
 from multiprocessing.context import BaseContext
+from typing import Any
 
 from millhand.pool.process import logs
 from millhand.pool.process.parcel import pack
@@ -38,6 +40,13 @@ def find_context(method: object) -> BaseContext:
     return multiprocessing.get_context(str(method))
 
 
+def _preload(module: str) -> None:
+    """Have the server from which processes are forked import a module, beside what the program has told it."""
+    server: Any = forkserver._forkserver  # type: ignore[attr-defined]  # noqa: SLF001 - it can be set, not asked
+    if module not in server._preload_modules:  # noqa: SLF001 - as above
+        forkserver.set_forkserver_preload([*server._preload_modules, module])  # noqa: SLF001 - as above
+
+
 class Nursery:
     """This starts them, and from the first that died on keeps one more that is ready.
 
@@ -55,8 +64,8 @@ class Nursery:
         self._spare: WorkerProcess | None = None
         self._sparing = threading.Lock()
         self._keeps_spare = False
-        if context.get_start_method() == "forkserver" and hasattr(context, "set_forkserver_preload"):
-            context.set_forkserver_preload(["__main__", "millhand.pool.process.child"])
+        if context.get_start_method() == "forkserver":
+            _preload("millhand.pool.process.child")
 
     def take(self) -> WorkerProcess:
         """Return a process that is ready.

@@ -95,7 +95,7 @@ class WorkerProcess:
         self._known: dict[int, ref[Shared]] = {}
         self._unneeded: deque[int] = deque()
         """Of the shared values that it knows, those that nobody can send it any more."""
-        self._is_ready = False
+        self._is_ready = self._is_closed = False
         self._read_to = PICKLES
         self._large: dict[int, Any] = {}
         self.served = 0
@@ -275,14 +275,19 @@ class WorkerProcess:
 
     def kill_for(self, reason: str) -> None:
         """Kill it, whatever it does, for a reason that is told to the call that it runs. From any thread."""
-        self._reason = reason
-        self._strike()
+        with self._killing:
+            self._reason = reason
+            self._strike()
 
     def kill_now(self) -> None:
         """Kill it, whatever it does. From any thread."""
-        self._strike()
+        with self._killing:
+            self._strike()
 
     def _strike(self) -> None:
+        """Kill it. Under the lock, or its number may be another's by now."""
+        if self._is_closed:
+            return
         try:
             os.killpg(self._pid, signal.SIGKILL)
         except OSError:  # it leads no group yet, or is gone
@@ -303,16 +308,17 @@ class WorkerProcess:
         """Let it end, or after `patience` kill it, with all of its group; return when it has ended."""
         self._channel.close()
         if not self._await_end(patience):
-            self._strike()
+            self.kill_now()
             self._await_end(LAST_WORDS)
-        with suppress(OSError):
-            os.killpg(self._pid, signal.SIGKILL)  # what it has started and left behind
+        self.kill_now()  # what it has started and left behind
+        with self._killing:
+            self._tasks, self._is_closed = (), True
+            self._sheet.close()
         with _starting:
             self._process.join(0)
-        with suppress(ValueError):  # not even SIGKILL has ended it yet: uninterruptible
-            self._process.close()
+            with suppress(ValueError):  # not even SIGKILL has ended it yet: uninterruptible
+                self._process.close()
         os.close(self._end)
-        self._sheet.close()
         for ear in self._ears:
             ear.close()
 
