@@ -42,7 +42,7 @@ def find_context(method: object) -> BaseContext:
 
 def _preload(module: str) -> None:
     """Have the server from which processes are forked import a module, beside what the program has told it."""
-    server: Any = forkserver._forkserver  # type: ignore[attr-defined]  # noqa: SLF001 - it can be set, not asked
+    server: Any = forkserver._forkserver  # noqa: SLF001 - it can be set, not asked
     if module not in server._preload_modules:  # noqa: SLF001 - as above
         forkserver.set_forkserver_preload([*server._preload_modules, module])  # noqa: SLF001 - as above
 
