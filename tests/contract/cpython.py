@@ -15,6 +15,7 @@ import importlib
 import json
 import pkgutil
 import sys
+import threading
 import unittest
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
@@ -24,9 +25,8 @@ from types import ModuleType
 from test import support
 
 import millhand
-from millhand import ThreadPool
+from millhand import ProcessPool, ThreadPool
 from millhand.core.errors import WorkerCrashed
-from millhand.pool.process.pool import ProcessPool
 
 SUITE = "test.test_concurrent_futures"
 DIED = (BrokenProcessPool, WorkerCrashed)
@@ -37,8 +37,7 @@ SWAP = f"""\
 import sys
 sys.path.insert(0, {SOURCE!r})
 import concurrent.futures
-from millhand import ThreadPool
-from millhand.pool.process.pool import ProcessPool
+from millhand import ProcessPool, ThreadPool
 concurrent.futures.ThreadPoolExecutor = concurrent.futures.ThreadPool = ThreadPool
 concurrent.futures.ProcessPoolExecutor = concurrent.futures.ProcessPool = ProcessPool
 """
@@ -49,7 +48,10 @@ class Result(unittest.TextTestResult):
     """This also fails a test that leaves a thread or a process behind, which the suite itself only prints."""
 
     def stopTest(self, test: unittest.TestCase) -> None:  # noqa: N802 - unittest's name
-        gc.collect()  # what a failed test leaves in circles: a pool that lives on keeps processes, and these the suite
+        gc.collect()  # what a failed test has left in a circle: a pool that lives on is noticed by the next test
+        for thread in threading.enumerate():
+            if thread.name.startswith("ProcessPool"):
+                thread.join(5)
         if support.environment_altered:
             support.environment_altered = False
             self.errors.append((test, "It left a thread or a process behind."))
@@ -91,7 +93,7 @@ def tests_of(executor: type, module: ModuleType) -> Iterator[unittest.TestCase]:
     for case in vars(module).values():
         is_case = isinstance(case, type) and issubclass(case, unittest.TestCase) and case.__module__ == module.__name__
         if is_case and getattr(case, "executor_type", None) is executor:
-            yield from unittest.defaultTestLoader.loadTestsFromTestCase(case)
+            yield from map(case, unittest.defaultTestLoader.getTestCaseNames(case))
 
 
 def name_of(test: unittest.TestCase) -> str:

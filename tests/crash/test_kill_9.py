@@ -13,7 +13,8 @@ import random
 import signal
 import threading
 import time
-from dataclasses import dataclass
+from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,8 @@ from tests.service.service import Service, wait_for_end_of
 
 ROUNDS = 20
 INSIDE = 5_000
-AGAIN_WITHIN = 3.0
+ENDED_WITHIN = 240.0
+"""Seconds for what is left at the end: about five on two idle cores. That all end is promised, not how soon."""
 
 PROGRAM = '''
 import os
@@ -89,24 +91,29 @@ def kill_all(service: Service) -> Event:
     runner = service.runner
     pids = service.processes()
     for pid in pids:
-        os.kill(pid, signal.SIGKILL)
-    died = Event(kind=Kind.DIED, runner=str(runner), at=time.monotonic())
-    assert all(wait_for_end_of(pid, 5.0) for pid in pids)
-    return died
+        with suppress(ProcessLookupError):  # it was sent the same by the kernel, when its supervisor died
+            os.kill(pid, signal.SIGKILL)
+    assert all(wait_for_end_of(pid, 30.0) for pid in pids)
+    # Only now: on another core a handler may still write for an instant after `kill` has returned.
+    return Event(kind=Kind.DIED, runner=str(runner), at=time.monotonic())
 
 
-def fill(folder: Path) -> tuple[list[Event], set[str]]:
-    """Bring the jobs inside up to the number wanted; return what was acknowledged, and what was running at the kill."""
+def fill(folder: Path) -> tuple[list[Event], set[str | None]]:
+    """Bring the jobs inside up to the number wanted; return what was acknowledged, and the runners that hold jobs."""
     with Jobs(f"sqlite:///{folder}/work.db") as jobs:
         jobs.register("work")(lambda: None)
-        reading = jobs.store.reading
-        running = {job.id for job in reading.find(state=JobState.PROCESSING, limit=100_000).jobs}
-        counts = reading.counts()
+        holders = read_holders(jobs)
+        counts = jobs.store.reading.counts()
         missing = INSIDE - sum(n for state, n in counts.items() if not state.is_end)
         drafts = [jobs.draft("work", None) for _ in range(max(0, missing))]
         if drafts:
             assert set(jobs.store.intake.enqueue(drafts)) == {None}
-    return [Event(kind=Kind.ACKNOWLEDGED, id=draft.id, at=time.monotonic()) for draft in drafts], running
+    return [Event(kind=Kind.ACKNOWLEDGED, id=draft.id, at=time.monotonic()) for draft in drafts], holders
+
+
+def read_holders(jobs: Jobs) -> set[str | None]:
+    """Return the runners that jobs are listed under."""
+    return {job.runner for job in jobs.store.reading.find(state=JobState.PROCESSING, limit=100_000).jobs}
 
 
 def read_ends(folder: Path) -> tuple[list[Event], list[str]]:
@@ -142,58 +149,40 @@ def wait_until_all_ended(folder: Path, seconds: float) -> None:
         assert last is None, f"not all jobs ended within {seconds:g} s: {jobs.store.reading.counts()}"
 
 
-@dataclass(frozen=True)
-class Life:
-    """One start of the service: when it was started, was ready, ended; which jobs ran at the kill before it."""
-
-    started: float
-    ready: float
-    ended: float
-    orphans: set[str]
-
-    def delays(self, effects: list[Event]) -> list[float]:
-        """Return how long after `ready` each orphan ran that it came to; 0 for those that ran even sooner."""
-        begins = [event for event in effects if event.kind is Kind.EFFECT_BEGIN and event.id in self.orphans]
-        again = {event.id: event.at for event in reversed(begins) if self.started < event.at < self.ended}
-        return [max(0.0, at - self.ready) for at in again.values()]
-
-
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_nothing_acknowledged_is_lost_however_often_the_service_is_killed(tmp_path: Path) -> None:
     seed = int(os.environ.get("MILLHAND_CRASH_SEED", random.randrange(10**6)))
     print(f"seed {seed}")
     chance = random.Random(seed)
     (tmp_path / "program.py").write_text(PROGRAM)
     history: list[Event] = []
-    lives: list[Life] = []
 
     for number in range(ROUNDS + 1):
-        acknowledged, orphans = fill(tmp_path)
+        acknowledged, dead = fill(tmp_path)
         history += acknowledged
-        started = time.monotonic()
         with start(tmp_path) as service:
             ready = time.monotonic()
+            with Jobs(f"sqlite:///{tmp_path}/work.db") as jobs:
+                assert not read_holders(jobs) & dead  # freed by the dead runner's lock: its lease has not ended yet
             if number == ROUNDS:
-                wait_until_all_ended(tmp_path, 60.0)
+                wait_until_all_ended(tmp_path, ENDED_WITHIN)
                 assert service.stop() == 0
-            else:
-                posters = [Poster(service.port) for _ in range(4)]
-                threading.Event().wait(chance.uniform(0.0, 0.8))  # waits for nothing: the kill comes at any moment
-                history.append(kill_all(service))
-        lives.append(Life(started, ready, time.monotonic(), orphans))
+                break
+            posters = [Poster(service.port) for _ in range(4)]
+            threading.Event().wait(chance.uniform(0.0, 0.8))  # waits for nothing: the kill comes at any moment
+            history.append(kill_all(service))
         for poster in posters:
             poster.join()
             history += poster.acknowledged
-            poster.acknowledged = []
 
     ends, stale = read_ends(tmp_path)
     effects = read_history(tmp_path / "effects.jsonl")
     in_order = sorted([*history, *effects], key=lambda event: event.at)
     assert [str(violation) for violation in audit([*in_order, *ends])] == []
     assert stale == []
-    delays = [sorted(life.delays(effects)) for life in lives]
-    total = sum(map(len, delays))
-    print(f"{len(ends)} jobs; of {total} that ran at a kill, the last life ran the first again {delays[-1][0]:.2f} s")
-    print(f"after it was ready, the last {delays[-1][-1]:.2f} s (they are suspects, and run one at a time)")
-    assert total > ROUNDS
-    assert delays[-1][0] < AGAIN_WITHIN
+    begins = Counter(event.id for event in effects if event.kind is Kind.EFFECT_BEGIN)
+    again = {id for id, times in begins.items() if times > 1}
+    assert len(again) > ROUNDS
+    last = max(event.at for event in effects if event.id in again) - ready
+    print(f"{len(ends)} jobs; {len(again)} ran at a kill and again later (they are suspects, and run one at a time):")
+    print(f"the last of them {last:.2f} s after the last start")

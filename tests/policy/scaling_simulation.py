@@ -15,6 +15,9 @@ from millhand.core import Seconds
 from millhand.policy.scaling import INTERVAL, Load, Scaling
 
 PLENTY = 1_000
+FED = 100
+FEEDER = -1
+FEEDER_RESTS: Seconds = 0.01
 NOISE = 0.1
 
 
@@ -38,6 +41,14 @@ class Work:
     """Threads of the program, not of the pool, that always want the CPU."""
     spread: float = 0.1
     """How much the length of a call varies to either side."""
+    feeding: Seconds | None = None
+    """CPU time of the thread that submits calls, a hundred at once: it must have its turns like all others. None: there
+    is always a call waiting, or `arrivals` says when one comes."""
+
+    @property
+    def is_endless(self) -> bool:
+        """Whether there is always a call waiting."""
+        return self.arrivals is None and self.feeding is None
 
 
 IDLE = Work(arrivals=0.0)
@@ -67,7 +78,7 @@ class Plant:
     def ask_for(self, work: Work) -> None:
         """Let other calls come from now on."""
         self.work = work
-        self.waiting = PLENTY if work.arrivals is None else 0
+        self.waiting = PLENTY if work.is_endless else 0
         self._plan_arrival()
 
     def run(self, until: Seconds, size: int) -> None:
@@ -77,19 +88,29 @@ class Plant:
         while (event := min(self._next_arrival, self._next_answer(), self._next_end())) <= until:
             self._pass(event - self.time)
             if event >= self._next_arrival:
-                self.waiting += 1
-                self._plan_arrival()
+                self._arrive()
             elif self._outside and event >= self._next_answer():
                 self._compute(heappop(self._outside)[2])
+            elif heappop(self._computing)[1] == FEEDER:
+                self.waiting = FED
+                self._next_arrival = self.time + FEEDER_RESTS
             else:
-                heappop(self._computing)
                 self._end(size)
             self._start_calls(size)
         self._pass(until - self.time)
 
+    def _arrive(self) -> None:
+        if self.work.feeding is None:
+            self.waiting += 1
+            self._plan_arrival()
+        else:
+            heappush(self._computing, (self._share + self.work.feeding, FEEDER))
+            self._next_arrival = math.inf  # until it has had its CPU time, and a rest
+
     def _plan_arrival(self) -> None:
         rate = self.work.arrivals
-        self._next_arrival = self.time + self.chance.expovariate(rate) if rate else math.inf
+        first = math.inf if self.work.feeding is None else self.time
+        self._next_arrival = self.time + self.chance.expovariate(rate) if rate else first
 
     def _next_answer(self) -> Seconds:
         return self._outside[0][0] if self._outside else math.inf
@@ -115,7 +136,7 @@ class Plant:
         while self.waiting and self.running < size:
             self.running += 1
             self.workers = max(self.workers, self.running)
-            self.waiting -= self.work.arrivals is not None
+            self.waiting -= not self.work.is_endless
             vary = self.chance.uniform(1 - self.work.spread, 1 + self.work.spread)
             self._line.append((self.work.wait * vary, self.work.cpu * vary))
         self._serve_line()

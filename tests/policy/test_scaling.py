@@ -250,6 +250,26 @@ def test_another_load_makes_it_begin_at_half_the_size_but_not_within_a_second(ra
     assert LONG <= moment + EPSILON < 2 * LONG
 
 
+def test_calls_that_use_up_the_cpu_are_another_load_even_if_the_line_is_empty_at_times() -> None:
+    """Too many of them keep the GIL from who fills the line: a pool used to stay that large for as long as they did."""
+    found = climb(Scaling(2, 32), 10, lambda size: 20 * min(size, 8), cpu=0.1)[-1]
+
+    looks = [Scene(completed=1, cpu=1.0, waiting=waiting, busy=busy) for waiting, busy in ((9, 1), (0, 0.4), (0, 0.1))]
+    [(moment, smaller), *_] = trials(follow(found, looks * 7))
+
+    assert (found.size, smaller) == (16, 8)
+    assert LONG <= moment + EPSILON < 2 * LONG
+
+
+@pytest.mark.parametrize(("busy", "cpu"), [(0.0, 1.0), (0.02, 1.0), (1.0, 0.7)])
+def test_while_no_call_waits_neither_the_cpu_of_others_nor_calls_that_do_not_use_it_up_are_another_load(
+    busy: float, cpu: float
+) -> None:
+    found = climb(Scaling(2, 32, idle_timeout=100.0), 10, lambda size: 20 * min(size, 8), cpu=0.1)[-1]
+
+    assert spend(found, 60, Scene(waiting=0, busy=busy, cpu=cpu, completed=0.1)).size == found.size == 16
+
+
 def test_a_second_in_which_a_few_more_calls_end_is_not_another_load() -> None:
     found = climb(Scaling(2, 32, size=4), 20, lambda size: peak_at_8(size) / 50)[-1]
 
@@ -334,6 +354,7 @@ CPU = {
     "gil10, -1 % a thread": Work(cpu=0.01, loss=0.01),
     "gil10, -3 % a thread": Work(cpu=0.01, loss=0.03),
     "gil50, -3 % a thread": Work(cpu=0.05, loss=0.03),
+    "gil2, -3 % a thread, fed by one thread": Work(cpu=0.002, loss=0.03, feeding=0.04),
     "four cores": Work(cpu=0.02, cores=4),
     "six cores": Work(cpu=0.02, cores=6, loss=0.01),
 }
@@ -352,6 +373,8 @@ STEPS = [
     ("gil10, -3 % a thread", "io50", 0.9),
     ("gil50, -3 % a thread", "io1000", 0.9),
     ("io50, 8 at once", "io50", 0.9),
+    ("io20", "gil2, -3 % a thread, fed by one thread", 0.9),
+    ("io50, 8 at once", "gil2, -3 % a thread, fed by one thread", 0.9),
     ("io50", "io50, 8 at once", 0.9),
     ("io20", "io50, slower with more than 8 at once", 0.9),
     ("io20", "io50 beside a thread that computes", 0.9),
@@ -386,6 +409,28 @@ def test_five_seconds_after_a_step_it_does_nine_tenths_of_what_the_best_fixed_si
     runs = [watch((15, WORKS[before]), (25, WORKS[after]), scaling=Scaling(2, 32), seed=seed) for seed in SEEDS]
 
     assert min(share_of_best(looks, WORKS[after], 20, 40) for looks in runs) >= share
+
+
+@pytest.mark.slow
+@settings(max_examples=10, deadline=None)
+@given(
+    before=st.sampled_from(["io20", "io50", "io300", "io50, 8 at once"]),
+    work=st.builds(
+        Work,
+        cpu=st.sampled_from([0.002, 0.005]),
+        loss=st.sampled_from([0.01, 0.03]),
+        feeding=st.sampled_from([0.005, 0.01, 0.02, 0.04]),
+    ),
+    seed=st.integers(0, 1_000),
+)
+def test_when_calls_begin_to_compute_it_comes_down_however_they_starve_who_submits_them(
+    before: str, work: Work, seed: int
+) -> None:
+    looks = watch((15, WORKS[before]), (15, work), scaling=Scaling(2, 32), seed=seed)
+
+    begun = next(look.time for look in changes(looks) if look.time > 15)
+    assert begun < 18
+    assert rate_between(looks, 20, 30) >= 0.85 * max(fixed_rate(work, size, 5.0) for size in (2, 4, 8))
 
 
 @pytest.mark.slow

@@ -6,16 +6,18 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, wait
 from itertools import repeat
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 
-from millhand import TaskTimeout, ThreadPool
+from millhand import ProcessPool, TaskTimeout, ThreadPool
 from millhand.pool.current import check_cancelled
 from millhand.pool.options import WhenFull
 from millhand.pool.order import OrderName
 from millhand.pool.pool import PoolView
 from tests.pool.gate import Gate, lost
+from tests.process import house
 
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "priority": {"priority": 3},
@@ -157,3 +159,95 @@ def test_nothing_is_lost(
     assert stats.submitted == len(futures) + stats.refused
     assert stats.cancelled == sum(future.cancelled() for future in futures)
     assert threading.active_count() == before
+
+
+# Processes: calls that a FIFO holds, each option and each order once beside each event.
+
+
+def process_result(pool: ProcessPool, view: PoolView, gate: house.Gate) -> list[Any]:
+    future = view.submit(int, "7")
+
+    assert future.result(10) == 7
+    return [future]
+
+
+def process_exception(pool: ProcessPool, view: PoolView, gate: house.Gate) -> list[Any]:
+    future = view.submit(divmod, 1, 0)
+
+    assert isinstance(future.exception(10), ZeroDivisionError)
+    return [future]
+
+
+def process_cancel_while_it_waits(pool: ProcessPool, view: PoolView, gate: house.Gate) -> list[Any]:
+    held = gate.hold(pool)
+    future, behind = view.submit(int), pool.submit(int)
+
+    assert future.cancel()
+    gate.open()
+    assert behind.result(10) == 0
+    return [*held, future, behind]
+
+
+def process_cancel_while_it_runs(pool: ProcessPool, view: PoolView, gate: house.Gate) -> list[Any]:
+    future: Any = view.submit(house.heeding(gate))
+    gate.await_calls()
+
+    assert future.cancel(running=True)
+    with pytest.raises(CancelledError):
+        future.result(10)
+    return [future]
+
+
+def process_shutdown_that_cancels(pool: ProcessPool, view: PoolView, gate: house.Gate) -> list[Any]:
+    held = gate.hold(pool)
+    futures = [view.submit(int) for _ in range(3)]
+
+    pool.shutdown(wait=False, cancel_futures=True)
+    assert all(future.cancelled() for future in futures)
+    gate.open()
+    return [*held, *futures]
+
+
+def process_pause(pool: ProcessPool, view: PoolView, gate: house.Gate) -> list[Any]:
+    pool.pause()
+    futures = [view.submit(int, str(n)) for n in range(3)]
+    assert futures[1].cancel()
+
+    pool.resume()
+    assert (futures[0].result(10), futures[2].result(10)) == (0, 2)
+    return futures
+
+
+PROCESS_EVENTS = [
+    process_result,
+    process_exception,
+    process_cancel_while_it_waits,
+    process_cancel_while_it_runs,
+    process_shutdown_that_cancels,
+    process_pause,
+]
+ORDERS = get_args(OrderName)
+
+
+@pytest.fixture(scope="module")
+def forkserver() -> None:
+    """Start one: what it keeps open for all the pools to come is no leftover of a test."""
+    with ProcessPool(1) as pool:
+        pool.submit(int).result(10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("event", PROCESS_EVENTS, ids=lambda event: event.__name__)
+@pytest.mark.parametrize("n", range(len(OPTIONS)), ids=OPTIONS)
+def test_nothing_is_lost_by_processes(forkserver: None, tmp_path: Path, event: Any, n: int) -> None:
+    options = list(OPTIONS.values())[n]
+    order = ORDERS[(n + PROCESS_EVENTS.index(event)) % len(ORDERS)]
+
+    with house.gating(tmp_path) as gates, ProcessPool(1, queue_size=4, order=order) as pool:
+        futures = event(pool, pool.with_options(**options), gates())
+
+    stats = pool.stats()
+    assert all(future.done() for future in futures)
+    assert (lost(stats), stats.waiting, stats.running, stats.workers) == (0, 0, 0, 0)
+    assert stats.submitted == len(futures)
+    assert stats.cancelled == sum(future.cancelled() for future in futures)

@@ -28,7 +28,7 @@ def adds_up(pool: Any) -> bool:
 
 @pytest.mark.parametrize("workers", [0, -1, True, 1.5])
 def test_a_sub_pool_has_at_least_one_worker(make: Pools, workers: Any) -> None:
-    with pytest.raises(ValueError, match="max_workers must be a whole number of at least 1"):
+    with pytest.raises(ValueError, match="max_workers must be greater than 0, and a whole number"):
         make(1).subpool(workers)
 
 

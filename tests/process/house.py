@@ -12,9 +12,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from millhand import Future, ThreadPool
+from millhand import Future, ProcessPool, ThreadPool
 from millhand.pool.current import check_cancelled
-from millhand.pool.process.pool import ProcessPool
 
 AnyPool: TypeAlias = ThreadPool | ProcessPool
 Pools: TypeAlias = Callable[..., Any]
@@ -34,7 +33,7 @@ class Gate:
 
     def __init__(self, folder: Path) -> None:
         number = next(_numbers)
-        names = [str(folder / f"{name}-{number}") for name in ("entered", "release")]
+        self._names = names = [str(folder / f"{name}-{number}") for name in ("entered", "release")]
         for name in names:
             os.mkfifo(name)
         # In both directions: then neither this nor a call waits until somebody opens the other end.
@@ -60,16 +59,18 @@ class Gate:
         os.write(self._release, b"." * calls)
 
     def close(self) -> None:
-        """Let all calls go on that are still there: they read the end of the FIFO."""
+        """Let all calls go on that are still there: they read the end of the FIFO. What comes later finds none."""
+        for name in self._names:
+            Path(name).unlink()
         os.close(self._release)
         os.close(self._entered)
 
 
 def wait_at(entered: str, release: str, value: object = None) -> object:
     """Be held by a gate."""
-    with Path(entered).open("wb", buffering=0) as bell:
+    # The gate first: when the bell has rung, it may be closed.
+    with Path(release).open("rb", buffering=0) as gate, Path(entered).open("wb", buffering=0) as bell:
         bell.write(b".")
-    with Path(release).open("rb", buffering=0) as gate:
         gate.read(1)
     return value
 

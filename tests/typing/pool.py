@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import multiprocessing
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar, assert_type
 
-from millhand import CoroutinePool, Future, Group, PoolView, SubPool, ThreadPool, current_task
+from millhand import CoroutinePool, Future, Group, PoolView, ProcessPool, SubPool, ThreadPool, current_task
 from millhand.pool.coroutine import CoroutineGroup, CoroutineView
 from millhand.pool.task import Task
 
@@ -165,6 +166,53 @@ def pools_stand_where_executors_are_wanted(pool: ThreadPool, view: PoolView, gro
         assert_type(entered_subpool, SubPool)
     assert_type(current_task(), Task | None)
     del executors, standard, promise
+
+
+# Processes: the doors are those of threads; what it takes is what ProcessPoolExecutor takes, and more.
+
+
+def a_pool_of_processes_has_the_same_doors(pool: ProcessPool, account: Account) -> None:
+    assert_type(pool.submit(resize, "a.png", 64, crop=True), Future[bytes])
+    assert_type(pool.submit(account.pay, 100), Future[bool])
+    assert_type(pool.with_options(timeout=5, priority=1), PoolView)
+    assert_type(pool.with_options(timeout=5).submit(resize, "a.png", 64).result(), bytes)
+    assert_type(pool.group(total_timeout=5), Group)
+    assert_type(pool.group().submit(len, "abc"), Future[int])
+    assert_type(pool.subpool(2), SubPool)
+    assert_type(pool.map(len, ["a", "bc"]), Generator[int, None, None])
+    assert_type(list(pool.map(resize, ["a.png"], [64], chunksize=10, ordered=False)), list[bytes])
+    assert_type(pool.share([1, 2]), list[int])
+    assert_type(pool.submit(first_of, pool.share([1, 2])), Future[int])
+    pool.resize((2, 4))
+
+    pool.submit(resize, "a.png", "64")  # type: ignore[arg-type]  # the width is no text
+    pool.submit(resize, "a.png")  # type: ignore[call-arg]  # the width is missing
+    pool.submit(fn=resize)  # type: ignore[call-arg]  # the function goes first; its keywords are all its own's
+    pool.map(len, ["a"], 10)  # type: ignore[arg-type]  # a source can be iterated; buffersize goes by its name
+    ProcessPool("4")  # type: ignore[arg-type]  # a number, or two
+    ProcessPool(4, max_tasks_per_child="9")  # type: ignore[arg-type]  # a number
+    ProcessPool(4, order="sorted")  # type: ignore[arg-type]  # no such order
+    ProcessPool(4, None, print, (), 9)  # type: ignore[call-arg]  # max_tasks_per_child goes by its name
+
+
+def a_pool_of_processes_stands_where_an_executor_is_wanted(pool: ProcessPool) -> None:
+    executors: list[Executor] = [pool, pool.with_options(priority=1), pool.group(), pool.subpool(1)]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPool(4, context, print, ("on",), max_tasks_per_child=9) as entered:
+        assert_type(entered, ProcessPool)
+    with ProcessPool((2, 4), "forkserver"):
+        pass
+    threads: ThreadPoolExecutor = pool  # type: ignore[assignment]  # its workers are no threads
+    del executors, threads
+
+
+async def asyncio_gets_outcomes_of_processes(pool: ProcessPool) -> None:
+    assert_type(await pool.submit(resize, "a.png", 64), bytes)
+    assert_type(pool.run(resize, "a.png", 64), asyncio.Future[bytes])
+    assert_type(await asyncio.get_running_loop().run_in_executor(pool, len, "a"), int)
+    assert_type([size async for size in pool.amap(len, ["a"])], list[int])
+
+    await pool.run(resize, "a.png", "64")  # type: ignore[arg-type]  # the width is no text
 
 
 # Threads, from asyncio.

@@ -66,6 +66,11 @@ class Load:
     """CPU time that the workers used, if that can be told; or else the whole process."""
 
     @property
+    def cpu_of_calls(self) -> Seconds:
+        """How much of it the calls can have used: while none waits, workers may be idle, and somebody else computes."""
+        return self.cpu if self.waiting else min(self.cpu, self.busy)
+
+    @property
     def needed(self) -> float:
         """How many workers would have been enough."""
         return self.busy / self.interval if self.interval > 0 else 0.0
@@ -73,7 +78,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """This is what was measured at one size while calls waited all the time."""
+    """This is what was measured at one size while calls waited all the time, for a worker or for the CPU."""
 
     size: int
     seconds: Seconds = 0.0
@@ -97,7 +102,7 @@ class Sample:
     @property
     def has_spare_cpu(self) -> bool:
         """Whether calls wait for something else than the GIL or the machine."""
-        return self.cores < SPARE
+        return self.cpu < SPARE * self.seconds
 
     @property
     def twice(self) -> int:
@@ -118,6 +123,7 @@ class Scaling:
     While calls wait, the size doubles as long as that brings more calls per second, or as too few of them end to
     tell and there is CPU to spare. Where there is none (one core, for pure Python), more workers may do less:
     smaller and larger sizes are tried, then those between. When none is left to try, the size rests.
+    Calls that use up the CPU count as waiting, for there the line may be empty because who fills it is kept from it.
     When it has been more than enough for `idle_timeout`, it shrinks to what was needed.
 
     CPU use only tells where to look first; it is throughput that decides. So a neighbour that burns the CPU costs
@@ -184,11 +190,14 @@ class Scaling:
     # While calls wait.
 
     def _learn(self, load: Load) -> Scaling:
-        if not load.waiting or load.workers != self.size:  # nothing to learn; or still hiring, or still leaving
+        now = (self.now or Sample(self.size)).plus(load.interval, load.completed, load.cpu_of_calls)
+        # Workers that compute keep the GIL from those who submit, the more the longer. Were a line that is empty at
+        # times no full load, then where so many do harm nobody would ever find that out.
+        is_full = load.waiting or not now.has_spare_cpu
+        if not is_full or load.workers != self.size:  # nothing to learn; or still hiring, or still leaving
             return replace(self, now=None)
         if self.now is None:  # this look has also seen calls end of workers that have left, or of idle times
             return replace(self, now=Sample(self.size))
-        now = self.now.plus(load.interval, load.completed, load.cpu)
         return self._judge(now, load) if now.seconds >= SHORT else replace(self, now=now)
 
     def _judge(self, now: Sample, load: Load) -> Scaling:

@@ -109,7 +109,10 @@ class Sender(ABC):
     def send_carriers(self) -> None:
         """Send as many more as there may be, if there is something for them."""
         with suppress(RuntimeError):  # the crew takes no more work: those under way do what waits
-            while self.has_waiting() and self.has_room():
+            under_way = -1
+            # Until nobody more is sent: a crew that takes no more work says so only if none is under way.
+            while self.has_waiting() and self.has_room() and len(self.carriers) > under_way:
+                under_way = len(self.carriers)
                 self.send_carrier()
 
     def check_open(self) -> None:  # noqa: B027 - a map has no end of its own

@@ -98,7 +98,7 @@ class Settings:
 def check_size(workers: object) -> None:
     """Raise ValueError unless it is a number of workers."""
     if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
-        raise ValueError(f"max_workers must be a whole number of at least 1, got {workers!r}")
+        raise ValueError(f"max_workers must be greater than 0, and a whole number, got {workers!r}")
 
 
 def check_seconds(name: str, value: object) -> None:

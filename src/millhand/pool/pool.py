@@ -96,6 +96,8 @@ class Doors(Executor):
             PoolClosed: after `shutdown`, also behind the results of the items that were read before it.
             ImportError: progress needs rich or tqdm.
         """
+        if chunksize < 1:
+            raise ValueError(f"chunksize must be >= 1, though it has no effect, got {chunksize!r}")
         plain = getattr(self.submit, "__func__", None) is Doors.submit
         site = Site(self, self._crew, self._options or NO_OPTIONS, self._copy_context(), plain)
         plan = Plan(timeout=timeout, buffersize=buffersize, ordered=ordered, progress=progress)

@@ -97,7 +97,10 @@ class Batcher(Generic[Question, Answer]):
         return future
 
     def close(self) -> None:
-        """End the thread after the call under way; those who were not asked yet get a StoreError."""
+        """End the thread after the call under way; those who were not asked yet get a StoreError.
+
+        Only from the loop's thread, or once the loop has ended: elsewhere it would race with `ask` and the next call.
+        """
         self._closed = True
         while self._waiting:
             _, future = self._waiting.popleft()

@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import fcntl
+import logging
 import os
 import pickle
+import select
 import signal
 import socket
 import struct
@@ -18,6 +20,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pickle import Pickler
 from typing import Any, cast
@@ -38,10 +41,22 @@ from millhand.pool.process.sheet import (
     RAISED,
     REAL,
     SIZE,
+    UNREAD,
     WHOLE,
     Memory,
     Sheet,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """This is what a process begins with."""
+
+    levels: dict[str, int]
+    """Those of loggers."""
+    initializer: Callable[[], object] | bytes | None
+    """Pickled, unless it takes along what travels only with the start of a process, such as a Queue."""
+
 
 WHOLE_NUMBERS = range(-(2**63), 2**63)
 
@@ -52,26 +67,28 @@ def main(
     errors: socket.socket,
     log: socket.socket,
     memory: Memory,
-    setup: bytes,
+    setup: Setup,
 ) -> None:
     """Be a worker process.
 
     Args:
         end: of the socket to the minder.
-        alive: its other end is open as long as the parent lives.
+        alive: nothing comes over it; its other end is open as long as the parent lives.
         errors: where what is written to stderr goes.
         log: where log records go.
         memory: of the sheet.
-        setup: pickled: the levels of loggers, and the initializer, or None.
+        setup: what is to be done before the first call.
     """
     _stand_alone(alive, errors)
     channel, sheet = Channel(end), Sheet(memory)
     try:
-        levels, initializer = pickle.loads(setup)
-        logs.send_to(log, levels)
+        logs.send_to(log, setup.levels)
+        initializer = pickle.loads(setup.initializer) if isinstance(setup.initializer, bytes) else setup.initializer
         if initializer is not None:
             initializer()
-    except BaseException:  # noqa: BLE001 - the edge of a worker; the parent is told
+    except BaseException:
+        # Where the standard library's pools log it. Here, since the initializer may have set a handler up.
+        logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=True)
         channel.send(Kind.FAILED, body=traceback.format_exc().encode())
         return
     channel.send(Kind.READY)
@@ -85,7 +102,7 @@ def _stand_alone(alive: socket.socket, errors: socket.socket) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.dup2(errors.fileno(), 2)
     errors.close()
-    faulthandler.enable()
+    faulthandler.enable(2)
     _die_with(alive)
 
 
@@ -100,8 +117,9 @@ def _die_with(alive: socket.socket) -> None:
 
 
 def _watch(alive: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        alive.recv(1)
+    poll = select.poll()
+    poll.register(alive, select.POLLIN)
+    poll.poll()  # not `recv`: whoever waits in it gets the news, and the signal is not sent
     os.killpg(0, signal.SIGKILL)
 
 
@@ -155,7 +173,7 @@ class Bench:
     def _run_items(self, size: int, body: bytes, file: int | None) -> None:
         sheet = self._sheet
         words, kinds, wholes, n = sheet.words, sheet.kinds, sheet.wholes, 0
-        words[BEGUN] = 1
+        words[BEGUN] = 1 if size == 1 else UNREAD
         try:
             fn, items = pickle.loads(body) if file is None else from_file(file)
         except BaseException as error:  # noqa: BLE001 - what unpickling calls is the user's
@@ -198,7 +216,7 @@ class Bench:
         else:
             try:
                 self._pickle(n, PICKLED, value)
-            except NotPicklable as error:
+            except BaseException as error:  # noqa: BLE001 - what pickling calls is the user's
                 self._note_error(n, error)
 
     def _note_error(self, n: int, error: BaseException) -> None:

@@ -85,7 +85,7 @@ class Packs(Admission):
 
     def offer(self, task: Task, *, again: bool = False) -> bool:
         """Submit a task without waiting, as any pool. Raises NotPicklable, too."""
-        if not again:
+        if not isinstance(task.call, Packed | None):  # None: it has ended before its turn came
             task.pack(self.staff.pack)
         return super().offer(task, again=again)
 

@@ -109,7 +109,7 @@ class MappedInProcesses(Carried):
 
     def _hand_out(self, results: list[Any], blocks: deque[Block]) -> Generator[Any, None, None]:
         """Yield results; before the last of them, read as many items as there is room for then."""
-        last = results.pop()
+        last = [results.pop()]
         self._under_way -= len(results)
         if type(results) is Sound:
             yield from results
@@ -121,9 +121,9 @@ class MappedInProcesses(Carried):
                 yield results.pop()  # nothing here may hold the result meanwhile
         self._under_way -= 1
         self._read(blocks)
-        if type(last) is Raised:
-            raise last.error
-        yield last
+        if type(last[0]) is Raised:
+            raise last.pop().error
+        yield last.pop()
 
     # For the crew.
 

@@ -12,11 +12,12 @@ from multiprocessing import forkserver
 from multiprocessing.context import BaseContext
 from typing import Any
 
+from millhand.core.errors import NotPicklable
 from millhand.pool.process import logs
+from millhand.pool.process.child import Setup
 from millhand.pool.process.parcel import pack
 from millhand.pool.process.pump import Pump
 from millhand.pool.process.worker_process import ProcessGone, WorkerProcess
-from millhand.pool.task import log
 
 ATTEMPTS = 3
 """How often a process may die while it starts before the pool gives up."""
@@ -40,6 +41,15 @@ def find_context(method: object) -> BaseContext:
     return multiprocessing.get_context(str(method))
 
 
+def _pack(context: BaseContext, initializer: Callable[[], object] | None) -> Callable[[], object] | bytes | None:
+    """Return it pickled, where that can be done outside of the start of a process; a fork needs no pickle."""
+    if initializer is None or context.get_start_method() == "fork":
+        return initializer
+    with suppress(NotPicklable):
+        return pack(initializer, lambda: "the initializer", in_one_piece=True).data
+    return initializer  # maybe it takes along what travels with the start only, such as a Queue; else that fails
+
+
 def _preload(module: str) -> None:
     """Have the server from which processes are forked import a module, beside what the program has told it."""
     server: Any = forkserver._forkserver  # noqa: SLF001 - it can be set, not asked
@@ -58,7 +68,7 @@ class Nursery:
 
     def __init__(self, context: BaseContext, name: str, initializer: Callable[[], object] | None) -> None:
         self._context, self._name = context, name
-        self._setup = pack((logs.levels(), initializer), lambda: "the initializer", in_one_piece=True).data
+        self._setup = Setup(logs.levels(), _pack(context, initializer))
         self._pump = Pump(f"{name}_stderr")
         self._numbers = count()
         self._spare: WorkerProcess | None = None
@@ -84,8 +94,7 @@ class Nursery:
                 continue
             if failure is None:
                 return process
-            process.close(0)
-            log.critical("Exception in initializer:\n%s", failure)
+            process.close()
             raise BrokenProcessPool(f"the initializer of a worker has failed: {failure.strip().splitlines()[-1]}")
         raise BrokenProcessPool(
             f"worker processes end before they are ready ({reason}); a program that is started by its file needs "
@@ -123,5 +132,6 @@ class Nursery:
         name = f"{self._name}_{next(self._numbers)}"
         try:
             return WorkerProcess(self._context, name, self._setup, self._pump)
-        except (OSError, RuntimeError, EOFError) as error:
-            raise BrokenProcessPool(f"no process can be started: {error}") from error
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise BrokenProcessPool(f"no process can be started: {reason}") from error

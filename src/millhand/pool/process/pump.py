@@ -88,9 +88,13 @@ class Pump:
             selector = self._selector or selectors.DefaultSelector()
             selector.register(ours, selectors.EVENT_READ, ear)
             if self._selector is None:
-                self._selector = selector
-                self._thread = threading.Thread(target=self._run, args=(selector,), name=self._name, daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, args=(selector,), name=self._name, daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:  # the interpreter ends, or the system has no more
+                    selector.close()
+                    raise
+                self._selector, self._thread = selector, thread
         return ear, theirs
 
     def join(self) -> None:

@@ -5,7 +5,8 @@ process that dies takes at most the call with it that it runs. A pipe would do t
 often at one switch of processes, for each result; here it costs a store.
 
 Words, in the order of the sheet:
-    begun: how many calls of the frame have begun. The child writes it before a call, the parent 0 before a frame.
+    begun: how many calls of the frame have begun. The child writes it before a call, the parent 0 before a frame;
+        UNREAD while several are unpickled, and it is not known which of them comes to harm.
     ended: how many have ended. The child writes it after a result, the parent 0 before a frame.
     halt: not 0 if no further call of the frame is to begin. The parent writes it.
     kinds, one byte per call; numbers, 8 bytes per call: a result that is None, a whole number or a float stands
@@ -27,6 +28,7 @@ ROOM = 1 << 18
 """How many bytes of pickles there is room for; what does not fit travels by itself (see `parcel`)."""
 
 BEGUN, ENDED, HALT = range(3)
+UNREAD = -1
 NONE, WHOLE, REAL, PICKLED, RAISED, LARGE = range(6)
 """The kinds of results. RAISED is pickled, too; LARGE travels by itself."""
 
@@ -66,7 +68,11 @@ def make_file(size: int) -> int:
     else:
         with tempfile.TemporaryFile() as named_nowhere:
             file = os.dup(named_nowhere.fileno())
-    os.truncate(file, size)
+    try:
+        os.truncate(file, size)
+    except BaseException:
+        os.close(file)
+        raise
     return file
 
 

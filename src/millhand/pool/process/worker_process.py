@@ -24,7 +24,7 @@ from millhand.core.errors import NotPicklable, WorkerCrashed
 from millhand.pool.process import child, logs
 from millhand.pool.process.channel import Channel, Kind
 from millhand.pool.process.frames import Frame, Raised, Sound
-from millhand.pool.process.lifeline import keep_from_forks, lifeline
+from millhand.pool.process.lifeline import keep_from_forks
 from millhand.pool.process.parcel import Parcel, from_file
 from millhand.pool.process.pump import Pump, Tail
 from millhand.pool.process.shared import Shared
@@ -62,23 +62,24 @@ class WorkerProcess:
     Args:
         context: how it is started.
         name: its name.
-        setup: the initializer, pickled.
+        setup: what it begins with.
         pump: where its stderr goes.
     """
 
-    def __init__(self, context: BaseContext, name: str, setup: bytes, pump: Pump) -> None:
+    def __init__(self, context: BaseContext, name: str, setup: child.Setup, pump: Pump) -> None:
         with _starting, ExitStack() as stack:
             ours, theirs = socket.socketpair()
-            keep_from_forks(ours)
+            self._life, life = socket.socketpair()
+            keep_from_forks(ours, self._life)
             self._errors = Tail()
             ear, mouth = pump.listen(self._errors.feed)
             log_ear, log = pump.listen(logs.Receiving().feed)
             self._ears = (ear, log_ear)
             memory = Memory(SIZE)
-            for end in (theirs, mouth, log, memory):
+            for end in (theirs, life, mouth, log, memory):
                 stack.callback(end.close)
             self._sheet = Sheet(memory)
-            arguments = (theirs, lifeline(), mouth, log, memory, setup)
+            arguments = (theirs, life, mouth, log, memory, setup)
             make: Any = context.Process  # type: ignore[attr-defined]  # typeshed has it on the concrete contexts
             self._process = make(target=child.main, args=arguments, name=name)
             self._process.start()
@@ -220,14 +221,14 @@ class WorkerProcess:
         try:
             if kind in (PICKLED, RAISED):
                 end = sheet.wholes[n]
-                pickled = sheet.view[self._read_to : end]
+                pickled = bytes(sheet.view[self._read_to : end])  # a view could be kept by an error's traceback
                 self._read_to = end
                 value = pickle.loads(pickled)
             else:
                 while n not in self._large:
                     self._keep_large(self._receive(0))
                 kind, value = self._large.pop(n)
-        except Exception as error:  # noqa: BLE001 - what unpickling calls is the user's
+        except BaseException as error:  # noqa: BLE001 - what unpickling calls is the user's
             return Raised(_unreadable(error))
         if kind != RAISED:
             return value
@@ -241,7 +242,7 @@ class WorkerProcess:
         _, number, kind, file = message
         try:
             self._large[number] = (kind[0], from_file(file))
-        except Exception as error:  # noqa: BLE001 - what unpickling calls is the user's
+        except BaseException as error:  # noqa: BLE001 - what unpickling calls is the user's
             self._large[number] = (RAISED, (_unreadable(error), traceback.format_exc()))
 
     # Its end.
@@ -319,6 +320,7 @@ class WorkerProcess:
             with suppress(ValueError):  # not even SIGKILL has ended it yet: uninterruptible
                 self._process.close()
         os.close(self._end)
+        self._life.close()
         for ear in self._ears:
             ear.close()
 
@@ -361,7 +363,7 @@ def _append(numbers: deque[int], number: int, _: object) -> None:
     numbers.append(number)
 
 
-def _unreadable(error: Exception) -> NotPicklable:
+def _unreadable(error: BaseException) -> NotPicklable:
     reason = f"{type(error).__name__}: {error}"
     wrong = NotPicklable("the result, which this process cannot unpickle,", reason, True)
     wrong.__cause__ = error
