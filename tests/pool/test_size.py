@@ -46,7 +46,10 @@ class Meter:
 
 @pytest.mark.parametrize("size", [0, -1])
 def test_there_must_be_a_worker(size: int) -> None:
-    with ThreadPool(1) as pool, pytest.raises(ValueError, match=r"max_workers must be greater than 0, and a whole number"):
+    with (
+        ThreadPool(1) as pool,
+        pytest.raises(ValueError, match=r"max_workers must be greater than 0, and a whole number"),
+    ):
         pool.resize(size)
 
 

@@ -117,6 +117,14 @@ def noted_or_dead(path: Path, n: int, deadly: int, how: str) -> int:
     return n
 
 
+def noted_twice(path: Path, n: int, work: int) -> int:
+    """Note when a call begins and when it ends, with a little work between; return its number."""
+    note(path, f"b{n}")
+    sum(range(work))
+    note(path, f"e{n}")
+    return n
+
+
 def tell(path: Path, *numbers: int) -> None:
     """Write numbers to a file that is there only when they are."""
     draft = path.with_suffix(f".{os.getpid()}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import pytest
@@ -35,9 +35,9 @@ def pair() -> tuple[Channel, Channel]:
     return Channel(one), Channel(other)
 
 
-def in_background(call: object) -> threading.Thread:
+def in_background(call: Callable[[], None]) -> threading.Thread:
     """Send from another thread: a socket does not hold as much as a message may have."""
-    thread = threading.Thread(target=call)  # type: ignore[arg-type]  # any callable
+    thread = threading.Thread(target=call)
     thread.start()
     return thread
 
@@ -45,8 +45,12 @@ def in_background(call: object) -> threading.Thread:
 @given(st.lists(st.tuples(KINDS, NUMBERS, BODIES), max_size=5))
 def test_messages_arrive_whole_and_in_order(messages: list[tuple[Kind, int, bytes]]) -> None:
     here, there = pair()
-    thread = in_background(lambda: [here.send(*message) for message in messages])
 
+    def send() -> None:
+        for message in messages:
+            here.send(*message)
+
+    thread = in_background(send)
     received = [there.receive()[:3] for _ in messages]
 
     thread.join()
@@ -82,8 +86,12 @@ def test_a_message_that_is_cut_anywhere_is_the_end_and_neither_hangs_nor_is_half
     sent = whole(body, announces_file)
     cut = data.draw(st.integers(0, len(sent) - (not announces_file)))
     here, there = pair()
-    thread = in_background(lambda: (here.socket.sendall(sent[:cut]), here.close()))
 
+    def send() -> None:
+        here.socket.sendall(sent[:cut])
+        here.close()
+
+    thread = in_background(send)
     with pytest.raises(EOFError):
         there.receive()
 

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
-TAIL = 2_000
+TAIL = 16_000
 """How many bytes are kept of what one process wrote to stderr."""
 
 

@@ -89,6 +89,8 @@ class WorkerProcess:
         self._killing = threading.Lock()
         self._tasks: Sequence[object] = ()
         self._size = 0
+        self._alone = False
+        """Whether the call that it runs is the only one of its frame that may still run."""
         self._condemned: list[tuple[object, Exception]] = []
         self._verdict: Exception | None = None
         """What the call is told for which it was killed."""
@@ -122,7 +124,7 @@ class WorkerProcess:
         self._read_to = PICKLES
         self.served += frame.size
         with self._killing:
-            self._tasks, self._size = frame.tasks, frame.size
+            self._tasks, self._size, self._alone = frame.tasks, frame.size, frame.size == 1
 
     def over(self) -> bool:
         """Note that no frame is under way; False if somebody has killed it for one of them, so that it is no use."""
@@ -254,18 +256,19 @@ class WorkerProcess:
         """
         with self._killing:
             for_all = len(self._tasks) == 1
-            if not any(each is task for each in self._tasks[0 if for_all else self.ended :]):
+            mine = any(each is task for each in self._tasks[0 if for_all else self.ended :])
+            if not mine or self.ended >= self._size:
                 return False
             self._condemned.append((task, verdict))
             self.halt()
-            if self._size == 1:
+            if self._alone:
                 self._execute()
             return True
 
     def runs_only(self, frame: Frame) -> None:
         """Note that of a frame that was halted, and cut, only the last call runs, and no other will begin."""
         with self._killing:
-            self._tasks, self._size = frame.tasks, 1
+            self._tasks, self._size, self._alone = frame.tasks, frame.size, True
             self._execute()
 
     def _execute(self) -> None:
