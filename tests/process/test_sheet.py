@@ -37,7 +37,7 @@ def write(memory: Memory) -> None:
 
 
 def test_what_a_process_writes_is_there_when_it_has_ended(memory: Memory, sheet: Sheet, method: str) -> None:
-    process = multiprocessing.get_context(method).Process(target=write, args=(memory,))  # type: ignore[attr-defined]
+    process = multiprocessing.get_context(method).Process(target=write, args=(memory,))  # type: ignore[attr-defined]  # typeshed has it on the concrete contexts
     process.start()
     process.join(10)
     process.close()
