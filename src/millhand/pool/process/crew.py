@@ -128,8 +128,9 @@ class ProcessCrew(Packs, Crew):
         here.worker = minder = cast("Minder", worker)
         try:
             minder.process()
-            if self._watch and not self._watch.runs:
-                self._watch.start()
+            with self.roster:
+                if self._watch and not self._watch.runs:
+                    self._watch.start()
             if self.listeners:
                 self.listeners.tell(WorkerHired(worker.name))
             worker.mark = monotonic()
@@ -187,9 +188,15 @@ class ProcessCrew(Packs, Crew):
     def _take_from_back(self, worker: Minder) -> list[Task]:
         tasks: list[Task] = []
         with suppress(IndexError):
-            while self._back and len(tasks) < worker.room:
+            while self._back and len(tasks) < worker.room and not self._is_held():
                 tasks.append(self._back.popleft())
         return tasks
+
+    def resume(self) -> None:
+        """Start tasks again."""
+        super().resume()
+        if self._back:
+            self._wake_idle()
 
     def _take_more(self, worker: Minder, first: Task) -> tuple[list[Task], Task | None]:
         """Return as many tasks as make a frame; and one that was taken, and cannot be in one, if there is one."""
@@ -230,8 +237,11 @@ class ProcessCrew(Packs, Crew):
         for task in tasks:
             task.step_back()
         self._back.extend(tasks)
-        for _ in range(min(len(tasks), self.size)):
-            self.items.put(None)  # for those who are idle
+        self._wake_idle()
+
+    def _wake_idle(self) -> None:
+        for _ in range(min(len(self._back), self.size)):
+            self.items.put(None)
 
     def cancel_waiting(self) -> None:
         """Cancel all that waits."""
