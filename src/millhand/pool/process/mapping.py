@@ -22,7 +22,7 @@ from millhand.pool.process.packed import name_of
 from millhand.pool.process.parcel import pack
 from millhand.pool.process.sheet import SLOTS
 from millhand.pool.source import Plan, Site, Source
-from millhand.pool.stats import Tally
+from millhand.pool.stats import QUICK, Tally
 from millhand.pool.task import monotonic
 from millhand.pool.worker import Worker
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from millhand.pool.process.minder import Minder
 
 GROWTH = 8
-"""How many times as long the next span may be."""
+"""How many times as long the next span may be, or as much may be read at once."""
 
 
 class MappedInProcesses(Carried):
@@ -48,6 +48,9 @@ class MappedInProcesses(Carried):
         """What nobody has begun: a block, from where, to where."""
         self._ends: deque[list[Any]] | None = None if plan.ordered else deque()
         self._length = 1
+        """How many items make the next span."""
+        self._stride = 1
+        """How many items are read at once."""
         self._under_way = 0
         self._stopped = False
 
@@ -59,20 +62,28 @@ class MappedInProcesses(Carried):
         self.fit()
         blocks: deque[Block] = deque()
         try:
-            self._read(blocks)
+            while self._has_room():
+                self._read(blocks)
         except BaseException:
             self._stop()
             raise
         return self._in_blocks(blocks) if self._ends is None else self._by_spans(self._ends, blocks)
 
+    def _has_room(self) -> bool:
+        return self._under_way < self._room and self._door is not None
+
     def _read(self, blocks: deque[Block]) -> None:
-        """Read as many items as there is room for."""
-        while self._under_way < self._room and self._door is not None:
-            items = self._source.read(min(SLOTS, self._room - self._under_way))
+        """Read items if there is room for some: until there is none, or the source turns out to be slow."""
+        quick = True
+        while quick and self._has_room():
+            began = monotonic()
+            items = self._source.read(min(self._stride, self._room - self._under_way))
+            quick = monotonic() - began < QUICK
+            self._stride = min(GROWTH * self._stride, SLOTS) if quick else 1
             if not items:
                 self._door = None
                 return
-            block = Block(items, monotonic())
+            block = Block(items, began)
             self._under_way += len(items)
             blocks.append(block)
             self._blocks.append((block, 0, len(items)))
@@ -108,7 +119,7 @@ class MappedInProcesses(Carried):
             raise
 
     def _hand_out(self, results: list[Any], blocks: deque[Block]) -> Generator[Any, None, None]:
-        """Yield results; before the last of them, read as many items as there is room for then."""
+        """Yield results; before the last of them, read on."""
         last = [results.pop()]
         self._under_way -= len(results)
         if type(results) is Sound:
