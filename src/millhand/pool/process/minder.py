@@ -157,6 +157,7 @@ class Minder(Worker):
                     process.runs_only(frame)
                 took = process.wait(None)
         except ProcessGone:
+            process.see_end()
             done = self._note(process, frame, done)
             self._barren = 0 if process.is_in_a_call else self._barren + 1
             guilty = done < frame.size and (process.is_in_a_call or self._barren > PATIENCE)

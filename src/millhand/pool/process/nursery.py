@@ -85,21 +85,26 @@ class Nursery:
         """
         reason = ""
         for _ in range(ATTEMPTS):
-            process = self._take_spare() or self._start()
+            try:
+                process = self._take_spare() or self._start()
+            except BrokenProcessPool as error:  # maybe files or memory lacked at this moment only
+                reason = str(error)
+                continue
             try:
                 failure = process.wait_until_ready()
             except ProcessGone:
-                reason = str(process.describe_end("the start of a worker"))
+                end = process.describe_end("the start of a worker")
+                reason = (
+                    f"worker processes end before they are ready ({end}); a program that is started by its file needs "
+                    f"`if __name__ == '__main__':` around what it does, since each process imports it"
+                )
                 process.close(0)
                 continue
             if failure is None:
                 return process
             process.close()
             raise BrokenProcessPool(f"the initializer of a worker has failed: {failure.strip().splitlines()[-1]}")
-        raise BrokenProcessPool(
-            f"worker processes end before they are ready ({reason}); a program that is started by its file needs "
-            f"`if __name__ == '__main__':` around what it does, since each process imports it"
-        )
+        raise BrokenProcessPool(reason)
 
     def keep_spare(self) -> None:
         """Have one ready from now on, for the place of the next that dies."""

@@ -106,20 +106,18 @@ def dump(
     """Pickle what may have large buffers, or may need cloudpickle; as `pack`."""
     buffers: list[pickle.PickleBuffer] = []
     collect = None if in_one_piece else partial(_is_small, buffers)
-    tools: list[Any] = [tool for tool in (find_cloudpickle(),) if tool is not None]
-    if not (TYPED_IN and tools):
-        tools.insert(0, pickle)
-    for tool in tools:
+    cloudpickle = find_cloudpickle()
+    refusal: BaseException = LookupError("it needs what was typed in, or given with -c, and stands in no file")
+    for tool in (pickle,) if cloudpickle is None else (pickle, cloudpickle):
+        buffers.clear()
         try:
             data: bytes = tool.dumps(value, 5, buffer_callback=collect)
         except Exception as error:  # noqa: BLE001 - what pickling calls is the user's
-            buffers.clear()
             refusal = error
         else:
-            if TYPED_IN and tool is pickle and b"__main__" in data:
-                raise NotPicklable(what(), "it needs what was typed in, or given with -c, and stands in no file")
-            return data, buffers
-    raise NotPicklable(what(), f"{type(refusal).__name__}: {refusal}", len(tools) > 1) from refusal
+            if not (TYPED_IN and tool is pickle and b"__main__" in data):
+                return data, buffers
+    raise NotPicklable(what(), f"{type(refusal).__name__}: {refusal}", cloudpickle is not None) from refusal
 
 
 def share(value: object) -> Shared:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import pickle
 import select
 import signal
 import socket
 import struct
 import threading
-import traceback
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures.process import _RemoteTraceback
 from contextlib import ExitStack, suppress
 from functools import partial
 from multiprocessing.context import BaseContext
@@ -20,25 +17,20 @@ from typing import Any
 from weakref import ref
 
 from millhand.core.clock import Seconds
-from millhand.core.errors import NotPicklable, WorkerCrashed
+from millhand.core.errors import WorkerCrashed
 from millhand.pool.process import child, logs
 from millhand.pool.process.channel import Channel, Kind
-from millhand.pool.process.frames import Frame, Raised, Sound
+from millhand.pool.process.frames import Frame
 from millhand.pool.process.lifeline import keep_from_forks
-from millhand.pool.process.parcel import Parcel, from_file
+from millhand.pool.process.parcel import Parcel
 from millhand.pool.process.pump import Pump, Tail
+from millhand.pool.process.results import Results
 from millhand.pool.process.shared import Shared
 from millhand.pool.process.sheet import (
     BEGUN,
     ENDED,
     HALT,
-    NONE,
-    PICKLED,
-    PICKLES,
-    RAISED,
-    REAL,
     SIZE,
-    WHOLE,
     Memory,
     Sheet,
 )
@@ -67,23 +59,27 @@ class WorkerProcess:
     """
 
     def __init__(self, context: BaseContext, name: str, setup: child.Setup, pump: Pump) -> None:
-        with _starting, ExitStack() as stack:
-            ours, theirs = socket.socketpair()
-            self._life, life = socket.socketpair()
-            keep_from_forks(ours, self._life)
-            self._errors = Tail()
+        self._errors = Tail()
+        with _starting, ExitStack() as its, ExitStack() as ours:  # what the process gets, and what is kept if it starts
+            end, theirs = _pair(ours, its)
+            self._life, life = _pair(ours, its)
+            keep_from_forks(end, self._life)
             ear, mouth = pump.listen(self._errors.feed)
             log_ear, log = pump.listen(logs.Receiving().feed)
             self._ears = (ear, log_ear)
+            for each in self._ears:
+                ours.callback(each.close)
             memory = Memory(SIZE)
-            for end in (theirs, life, mouth, log, memory):
-                stack.callback(end.close)
+            for each_of_its in (mouth, log, memory):
+                its.callback(each_of_its.close)
             self._sheet = Sheet(memory)
+            ours.callback(self._sheet.close)
             arguments = (theirs, life, mouth, log, memory, setup)
             make: Any = context.Process  # type: ignore[attr-defined]  # typeshed has it on the concrete contexts
             self._process = make(target=child.main, args=arguments, name=name)
             self._process.start()
-        self._channel = Channel(ours)
+            ours.pop_all()
+        self._channel = Channel(end)
         self._pid: int = self._process.pid
         self._end = _watch(self._process, context)
         self._killing = threading.Lock()
@@ -99,11 +95,10 @@ class WorkerProcess:
         self._unneeded: deque[int] = deque()
         """Of the shared values that it knows, those that nobody can send it any more."""
         self._is_ready = self._is_closed = False
-        self._read_to = PICKLES
-        self._large: dict[int, Any] = {}
+        self._results = Results(self._sheet, partial(self._receive, 0))
         self.served = 0
         """How many calls it was given."""
-        self._socket = ours.fileno()
+        self._socket = end.fileno()
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
         self._poll.register(self._end, select.POLLIN)
@@ -121,7 +116,7 @@ class WorkerProcess:
     def begin(self, frame: Frame) -> None:
         """Be about to send a frame."""
         self._sheet.begin()
-        self._read_to = PICKLES
+        self._results.begin()
         self.served += frame.size
         with self._killing:
             self._tasks, self._size, self._alone = frame.tasks, frame.size, frame.size == 1
@@ -180,7 +175,7 @@ class WorkerProcess:
             kind, number, _, _ = message
             if kind is Kind.OVER:
                 return float(number) / 1e9
-            self._keep_large(message)
+            self._results.keep(message)
 
     def halt(self) -> None:
         """Have it begin no further call of this frame."""
@@ -200,52 +195,7 @@ class WorkerProcess:
 
     def results(self, start: int, stop: int) -> list[Any]:
         """Return what the calls from `start` to `stop` returned, or Raised. Each only once, in their order."""
-        sheet = self._sheet
-        kinds = bytes(sheet.kinds[start:stop])
-        if not kinds or kinds.count(kinds[0]) == len(kinds):
-            match kinds[0] if kinds else NONE:
-                case 0:  # NONE
-                    return Sound([None] * len(kinds))
-                case 1:  # WHOLE
-                    return Sound(sheet.wholes[start:stop].tolist())
-                case 2:  # REAL
-                    return Sound(sheet.reals[start:stop].tolist())
-        return [self._read(n, kind) for n, kind in enumerate(kinds, start)]
-
-    def _read(self, n: int, kind: int) -> Any:
-        sheet = self._sheet
-        if kind == NONE:
-            return None
-        if kind == WHOLE:
-            return sheet.wholes[n]
-        if kind == REAL:
-            return sheet.reals[n]
-        try:
-            if kind in (PICKLED, RAISED):
-                end = sheet.wholes[n]
-                pickled = bytes(sheet.view[self._read_to : end])  # a view could be kept by an error's traceback
-                self._read_to = end
-                value = pickle.loads(pickled)
-            else:
-                while n not in self._large:
-                    self._keep_large(self._receive(0))
-                kind, value = self._large.pop(n)
-        except BaseException as error:  # noqa: BLE001 - what unpickling calls is the user's
-            return Raised(_unreadable(error))
-        if kind != RAISED:
-            return value
-        raised, text = value
-        raised.__cause__ = _RemoteTraceback(text)
-        return Raised(raised)
-
-    def _keep_large(self, message: tuple[Kind, int, bytes, int] | None) -> None:
-        if message is None:
-            raise ProcessGone  # it wrote on the sheet that it had sent this
-        _, number, kind, file = message
-        try:
-            self._large[number] = (kind[0], from_file(file))
-        except BaseException as error:  # noqa: BLE001 - what unpickling calls is the user's
-            self._large[number] = (RAISED, (_unreadable(error), traceback.format_exc()))
+        return self._results.read(start, stop)
 
     # Its end.
 
@@ -298,9 +248,16 @@ class WorkerProcess:
             with suppress(OSError):
                 os.kill(self._pid, signal.SIGKILL)
 
+    def see_end(self) -> None:
+        """Wait until it has ended; kill it if it takes long. Then what is on the sheet is final."""
+        self.halt()  # it may have lost its socket only, and go on
+        if not self._await_end(LAST_WORDS):
+            self.kill_now()
+            self._await_end(LAST_WORDS)
+
     def describe_end(self, name: str) -> Exception:
-        """Return the error for the call that it died in; waits a moment for what there is to be known."""
-        self._await_end(LAST_WORDS)
+        """Return the error for the call that it died in."""
+        self.see_end()
         if self._verdict is not None:
             return self._verdict
         code = self.exitcode
@@ -366,13 +323,6 @@ def _append(numbers: deque[int], number: int, _: object) -> None:
     numbers.append(number)
 
 
-def _unreadable(error: BaseException) -> NotPicklable:
-    reason = f"{type(error).__name__}: {error}"
-    wrong = NotPicklable("the result, which this process cannot unpickle,", reason, True)
-    wrong.__cause__ = error
-    return wrong
-
-
 def _reason(code: int | None) -> str:
     if code is None:
         return "has closed its socket"
@@ -382,6 +332,13 @@ def _reason(code: int | None) -> str:
         return f"was killed by {signal.Signals(-code).name}"
     except ValueError:
         return f"was killed by signal {-code}"
+
+
+def _pair(ours: ExitStack, its: ExitStack) -> tuple[socket.socket, socket.socket]:
+    end, other = socket.socketpair()
+    ours.callback(end.close)
+    its.callback(other.close)
+    return end, other
 
 
 def _watch(process: Any, context: BaseContext) -> int:
