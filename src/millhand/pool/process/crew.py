@@ -238,6 +238,11 @@ class ProcessCrew(Packs, Crew):
             task.step_back()
         self._back.extend(tasks)
         self._wake_idle()
+        with suppress(RuntimeError):  # no thread to be had: those there come for it
+            self.staff_up()
+
+    def _is_short(self) -> bool:
+        return super()._is_short() or (self._short and bool(self._back))
 
     def _wake_idle(self) -> None:
         for _ in range(min(len(self._back), self.size)):
