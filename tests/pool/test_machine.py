@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import threading
 import time
 from collections import Counter
@@ -242,7 +243,9 @@ class PoolMachine(RuleBasedStateMachine):
             deadline = time.monotonic() + self.patience
             while not reached():
                 left = deadline - time.monotonic()
-                assert left > 0, "the pool hangs"
+                if left <= 0:
+                    faulthandler.dump_traceback()
+                    raise AssertionError(f"the pool hangs: {self.pool.stats()}")
                 self.changed.wait(min(left, 0.01))  # an end that is no beginning notifies nobody
 
 

@@ -65,13 +65,14 @@ class WorkerProcess:
             self._life, life = _pair(ours, its)
             keep_from_forks(end, self._life)
             ear, mouth = pump.listen(self._errors.feed)
+            ours.callback(ear.close)
+            its.callback(mouth.close)
             log_ear, log = pump.listen(logs.Receiving().feed)
+            ours.callback(log_ear.close)
+            its.callback(log.close)
             self._ears = (ear, log_ear)
-            for each in self._ears:
-                ours.callback(each.close)
             memory = Memory(SIZE)
-            for each_of_its in (mouth, log, memory):
-                its.callback(each_of_its.close)
+            its.callback(memory.close)
             self._sheet = Sheet(memory)
             ours.callback(self._sheet.close)
             arguments = (theirs, life, mouth, log, memory, setup)
