@@ -189,6 +189,7 @@ class ProcessMachine(PoolMachine):
         pool.resize(self.size)
 
         assert not wait(futures.values(), self.patience).not_done, (deeds, pool.stats())
+        self._wait(lambda: pool._crew.line.waiting() == 0)  # noqa: SLF001 - what was cancelled holds its place until then
         for number, future in futures.items():
             if future.cancelled():
                 assert number in called_off

@@ -138,6 +138,8 @@ class ProcessCrew(Packs, Crew):
         except BrokenProcessPool:
             pass  # the crew knows already
         finally:
+            if self._back:  # it may have been woken for these, and leaves all the same
+                self._wake_idle()
             minder.let_go()
             self.leave(worker)
 
