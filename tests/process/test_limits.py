@@ -276,3 +276,15 @@ def test_workers_in_c_code_die_with_a_parent_that_is_killed(
     program.kill()
 
     until_gone(*victims)
+
+
+def test_to_kill_what_has_ended_is_no_error(make: Callable[..., ProcessPool]) -> None:
+    """Whoever cancels may hold a process that its minder closes at this moment: the sheet was gone, and it raised."""
+    pool = make(1)
+    task = pool.submit(int)
+    assert task.result(PATIENCE) == 0
+    [process] = pool._crew._processes()  # noqa: SLF001 - as `interrupt` gets it
+
+    pool.shutdown()
+
+    assert not process.kill(task, RuntimeError())

@@ -206,6 +206,8 @@ class WorkerProcess:
         One of several in a frame is killed only when it is certain that no other can have begun (`runs_only`).
         """
         with self._killing:
+            if not self._tasks:  # nothing is under way, and after `close` there is no sheet to look at
+                return False
             for_all = len(self._tasks) == 1
             mine = any(each is task for each in self._tasks[0 if for_all else self.ended :])
             if not mine or self.ended >= self._size:
