@@ -120,7 +120,8 @@ class ProcessCrew(Packs, Crew):
         return Packed(fn, args, kwargs, self.luggage.values() if self.luggage else ())
 
     def make_worker(self, name: str, number: int) -> Minder:
-        """Return a new worker."""
+        """Return a new worker. Raises RuntimeError: a thread that it needs cannot be started."""
+        self.nursery.prepare()
         return Minder(self, name, number)
 
     def work(self, worker: Worker, first: Callable[[], object] | None) -> None:

@@ -6,7 +6,7 @@ import multiprocessing
 import threading
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from itertools import count
 from multiprocessing import forkserver
 from multiprocessing.context import BaseContext
@@ -70,12 +70,19 @@ class Nursery:
         self._context, self._name = context, name
         self._setup = Setup(logs.levels(), _pack(context, initializer))
         self._pump = Pump(f"{name}_stderr")
+        self._holding: ExitStack | None = None
         self._numbers = count()
         self._spare: WorkerProcess | None = None
         self._sparing = threading.Lock()
         self._keeps_spare = False
         if context.get_start_method() == "forkserver":
             _preload("millhand.pool.process.child")
+
+    def prepare(self) -> None:
+        """Have all threads that processes need: while the interpreter ends, none can be started (from 3.12 on)."""
+        with self._sparing:
+            if self._holding is None:
+                self._holding = self._pump.hold()
 
     def take(self) -> WorkerProcess:
         """Return a process that is ready.
@@ -118,9 +125,12 @@ class Nursery:
         """End the one that is kept."""
         with self._sparing:
             spare, self._spare, self._keeps_spare = self._spare, None, False
+            holding, self._holding = self._holding, None
         if spare is not None:
             spare.kill_now()
             spare.close(0)
+        if holding is not None:
+            holding.close()
 
     def join(self) -> None:
         """Wait until all that its processes wrote has been passed on; when they have ended."""

@@ -7,7 +7,7 @@ import selectors
 import socket
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 TAIL = 16_000
 """How many bytes are kept of what one process wrote to stderr."""
@@ -96,6 +96,14 @@ class Pump:
                     raise
                 self._selector, self._thread = selector, thread
         return ear, theirs
+
+    def hold(self) -> ExitStack:
+        """Have the thread live, from now on, until what this returns is closed. Raises RuntimeError if it cannot."""
+        ear, mouth = self.listen(lambda _: None)
+        stack = ExitStack()
+        stack.callback(ear.close)
+        stack.callback(mouth.close)
+        return stack
 
     def join(self) -> None:
         """Wait until it has let go of all: their processes have been closed."""
