@@ -17,7 +17,7 @@ from millhand.pool.process import logs
 from millhand.pool.process.child import Setup
 from millhand.pool.process.parcel import pack
 from millhand.pool.process.pump import Pump
-from millhand.pool.process.worker_process import ProcessGone, WorkerProcess
+from millhand.pool.process.worker_process import LAST_WORDS, ProcessGone, WorkerProcess
 
 ATTEMPTS = 3
 """How often a process may die while it starts before the pool gives up."""
@@ -134,7 +134,7 @@ class Nursery:
 
     def join(self) -> None:
         """Wait until all that its processes wrote has been passed on; when they have ended."""
-        self._pump.join()
+        self._pump.join(LAST_WORDS)
 
     def _take_spare(self) -> WorkerProcess | None:
         with self._sparing:

@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 
+from millhand.core.clock import Seconds
+
 TAIL = 16_000
 """How many bytes are kept of what one process wrote to stderr."""
 
@@ -105,11 +107,11 @@ class Pump:
         stack.callback(mouth.close)
         return stack
 
-    def join(self) -> None:
-        """Wait until it has let go of all: their processes have been closed."""
+    def join(self, timeout: Seconds) -> None:
+        """Wait until it has let go of all: their processes have been closed. It keeps no program from ending."""
         thread = self._thread
         if thread is not None:
-            thread.join()
+            thread.join(timeout)
 
     def _run(self, selector: selectors.BaseSelector) -> None:
         while True:
