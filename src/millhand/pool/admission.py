@@ -40,9 +40,7 @@ from millhand.pool.timers import Timers
 from millhand.pool.worker import Worker
 
 MOMENT: Seconds = 0.001
-
 CLOSED = partial(PoolClosed, "this pool was shut down; submit before that")
-EXIT = interpreter_exit.refusal
 
 
 class Admission(ABC):
@@ -199,10 +197,13 @@ class Admission(ABC):
 
     def cancel_waiting(self) -> None:
         """Cancel all that waits."""
-        for task in self.line.drain():
+        for task in self._drain():
             task.cancel()
         for guest in self.guests:
             guest.cancel_waiting()
+
+    def _drain(self) -> list[Task]:
+        return self.line.drain()
 
     # Before the put, and after it.
 
@@ -245,11 +246,10 @@ class Admission(ABC):
             self._refuse(task, PoolClosed("this group is not open; submit inside of its `with` body"))
         worker = here.worker
         parent = None if worker is None or worker.task is None or worker.task.is_over() else worker.task
-        total = options.total_timeout
         terms.deadline = min(
             terms.deadline,  # a group's calls have its deadline, and its scope, already
             self.deadline,
-            FOREVER if total is None else task.submitted_at + total,
+            task.submitted_at + (options.total_timeout or FOREVER),
             FOREVER if parent is None else parent.deadline,
             FOREVER if worker is None else min((due for due, _ in worker.limits), default=FOREVER),
         )
@@ -278,7 +278,7 @@ class Admission(ABC):
     def look_after(self, task: Task) -> None:
         """See to it that somebody takes a task that was put, or take it back and raise if work is refused."""
         if self.refusal is not None or interpreter_exit.is_near():
-            self._withdraw(task, self.refusal or EXIT)
+            self._withdraw(task, self.refusal or interpreter_exit.refusal)
         elif self._short:
             try:
                 self.staff_up()
@@ -392,7 +392,7 @@ class Admission(ABC):
 
     def fail_waiting(self, error: Callable[[], Exception]) -> None:
         """End all that waits with an error."""
-        for task in self.line.drain():
+        for task in self._drain():
             if task.claim_waiting():
                 task.books.failed_waiting.add()
                 self._discard(task, error(), "failed")

@@ -28,8 +28,7 @@ from typing import Any, cast
 from millhand.core.errors import NotPicklable
 from millhand.pool.process import logs, shared
 from millhand.pool.process.channel import Channel, Kind
-from millhand.pool.process.parcel import LARGE as LARGE_SIZE
-from millhand.pool.process.parcel import Parcel, from_file, pack
+from millhand.pool.process.parcel import Parcel, collect_large, from_file, pack
 from millhand.pool.process.sheet import (
     BEGUN,
     ENDED,
@@ -129,7 +128,7 @@ class Bench:
     def __init__(self, channel: Channel, sheet: Sheet) -> None:
         self._channel, self._sheet = channel, sheet
         self._buffers: list[pickle.PickleBuffer] = []
-        self._pickler = Pickler(sheet.map, 5, buffer_callback=self._take_out)
+        self._pickler = Pickler(sheet.map, 5, buffer_callback=partial(collect_large, self._buffers))
 
     def serve(self) -> None:
         """Run frames until the socket is closed. Raises EOFError then."""
@@ -266,12 +265,6 @@ class Bench:
             os.close(file)
         if not parcel.is_large:
             self._sheet.words[HALT] = 1  # the sheet is full: the next frame finds it empty
-
-    def _take_out(self, buffer: pickle.PickleBuffer) -> bool:
-        if buffer.raw().nbytes < LARGE_SIZE:
-            return True
-        self._buffers.append(buffer)
-        return False
 
 
 def _unpack(body: bytes) -> Iterator[Callable[[], tuple[Any, Any, Any]]]:

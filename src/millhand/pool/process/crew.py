@@ -251,26 +251,12 @@ class ProcessCrew(Packs, Crew):
         for _ in range(min(len(self._back), self.size)):
             self.items.put(None)
 
-    def cancel_waiting(self) -> None:
-        """Cancel all that waits."""
-        for task in self._drain_back():
-            task.cancel()
-        super().cancel_waiting()
-
-    def fail_waiting(self, error: Callable[[], Exception]) -> None:
-        """End all that waits with an error."""
-        for task in self._drain_back():
-            if task.claim_waiting():
-                task.books.failed_waiting.add()
-                self._discard(task, error(), "failed")
-        super().fail_waiting(error)
-
-    def _drain_back(self) -> list[Task]:
-        tasks: list[Task] = []
+    def _drain(self) -> list[Task]:
+        back: list[Task] = []
         with suppress(IndexError):
             while True:
-                tasks.append(self._back.popleft())
-        return tasks
+                back.append(self._back.popleft())
+        return back + super()._drain()
 
     # What cannot go on.
 

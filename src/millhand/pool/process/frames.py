@@ -98,10 +98,7 @@ class One(Frame):
 
     def send(self, process: WorkerProcess) -> None:
         """Send it."""
-        try:
-            process.send(Kind.CALLS, self._packed)
-        except OSError as error:
-            raise Unsent(error) from error
+        process.send(Kind.CALLS, self._packed)
 
     def note(self, start: int, results: list[Any]) -> None:
         """Take the result."""
@@ -197,10 +194,7 @@ class Span(Frame):
                 self.send(process)
                 return
             raise Unsent(error) from error
-        try:
-            process.send(Kind.ITEMS, parcel, self.size)
-        except OSError as error:
-            raise Unsent(error) from error
+        process.send(Kind.ITEMS, parcel, self.size)
 
     def note(self, start: int, results: list[Any]) -> None:
         """Keep results."""

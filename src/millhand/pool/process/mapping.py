@@ -96,7 +96,6 @@ class MappedInProcesses(Carried):
                 n, size = 0, len(block.items)
                 while n < size:
                     if n not in block.ended:
-                        self._head = cast("Any", (block, n))
                         self._wait(lambda: n in block.ended)  # noqa: B023 - it is called before they change
                     results = block.ended.pop(n)
                     n += len(results)

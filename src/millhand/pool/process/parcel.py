@@ -105,7 +105,7 @@ def dump(
 ) -> tuple[bytes, Sequence[pickle.PickleBuffer]]:
     """Pickle what may have large buffers, or may need cloudpickle; as `pack`."""
     buffers: list[pickle.PickleBuffer] = []
-    collect = None if in_one_piece else partial(_is_small, buffers)
+    collect = None if in_one_piece else partial(collect_large, buffers)
     cloudpickle = find_cloudpickle()
     refusal: BaseException = LookupError("it needs what was typed in, or given with -c, and stands in no file")
     for tool in (pickle,) if cloudpickle is None else (pickle, cloudpickle):
@@ -143,7 +143,8 @@ def find_cloudpickle() -> Any:
     return cloudpickle
 
 
-def _is_small(buffers: list[pickle.PickleBuffer], buffer: pickle.PickleBuffer) -> bool:
+def collect_large(buffers: list[pickle.PickleBuffer], buffer: pickle.PickleBuffer) -> bool:
+    """Have pickle copy a buffer, unless it is large: then keep it in a list."""
     if buffer.raw().nbytes < LARGE:
         return True
     buffers.append(buffer)

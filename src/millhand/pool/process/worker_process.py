@@ -20,7 +20,7 @@ from millhand.core.clock import Seconds
 from millhand.core.errors import WorkerCrashed
 from millhand.pool.process import child, logs
 from millhand.pool.process.channel import Channel, Kind
-from millhand.pool.process.frames import Frame
+from millhand.pool.process.frames import Frame, Unsent
 from millhand.pool.process.lifeline import keep_from_forks
 from millhand.pool.process.parcel import Parcel
 from millhand.pool.process.pump import Pump, Tail
@@ -140,13 +140,16 @@ class WorkerProcess:
         self._send(Kind.CALLS, len(parcels), b"".join(parts))
 
     def send(self, kind: Kind, parcel: Parcel, size: int = 1) -> None:
-        """Send a frame that is one parcel. Raises ProcessGone; OSError: there is no memory for it."""
+        """Send a frame that is one parcel. Raises ProcessGone; Unsent: there is no memory for it."""
         self._send_shares(parcel)
         if not parcel.is_large:
             body = parcel.data if kind is Kind.ITEMS else _length.pack(len(parcel.data)) + parcel.data
             self._send(kind, size, body)
             return
-        file = parcel.to_file()
+        try:
+            file = parcel.to_file()
+        except OSError as error:
+            raise Unsent(error) from error
         try:
             self._send(kind, size, file=file)
         finally:
