@@ -6,17 +6,22 @@ that a pool survives many deaths. Calls note in a file that they ran, which tell
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from millhand.core.errors import WorkerCrashed
+from millhand.pool.process import worker_process
+from millhand.pool.process.lifeline import keep_from_forks
 from millhand.pool.process.pool import ProcessPool
 from tests.process import calls
 from tests.process.calls import CODE, DEATHS, LAST_WORDS, Deadly, noted, noted_or_dead
@@ -99,6 +104,41 @@ def test_sys_exit_in_the_initializer_breaks_the_pool_and_says_so(make: Make, met
 
     assert isinstance(error, BrokenProcessPool)
     assert "SystemExit: 3" in str(error)
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="there is no fork here")
+@pytest.mark.parametrize("method", ["fork"])
+def test_a_fork_that_hangs_at_a_lock_is_replaced(
+    make: Make, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A test's process hung for ever at the lock of a tracer, which another thread held in the moment of the fork."""
+    monkeypatch.setattr(worker_process, "BIRTH", 0.3)
+    traps = [tmp_path / "trap"]
+    traps[0].touch()
+    lock = HeldLock(traps)
+    keep_from_forks(lock)  # type: ignore[arg-type]  # all that it needs is to be closed
+
+    assert make(1, method).submit(pow, 2, 3).result(PATIENCE) == 8
+    assert not traps[0].exists()
+
+    traps += [tmp_path / f"trap{n}" for n in range(3)]
+    for trap in traps[1:]:
+        trap.touch()
+    with pytest.raises(BrokenProcessPool, match=r"hangs since its fork.*forkserver"):
+        make(1, method).submit(int).result(PATIENCE)
+
+
+class HeldLock:
+    """This hangs in the first forked processes: one for each of some files that are there."""
+
+    def __init__(self, traps: list[Path]) -> None:
+        self._traps = traps
+
+    def close(self) -> None:
+        for trap in self._traps:
+            with suppress(FileNotFoundError):
+                trap.unlink()
+                threading.Event().wait()
 
 
 def test_dying_while_unpickling_the_arguments_fails_that_call_alone(pool: ProcessPool, tmp_path: Path) -> None:

@@ -56,6 +56,28 @@ def gates(make: Pools, tmp_path: Path) -> Iterator[Gates]:
         yield gates
 
 
+@pytest.mark.parametrize("door", ["submit", "map"])
+def test_without_a_thread_for_a_worker_it_says_so_and_later_it_works(
+    kind: str, make: Pools, door: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A map waited for ever when the thread that hears processes could be started, and no minder."""
+    pool = make(2)
+    call = {"submit": lambda: pool.submit(abs, -1).result(PATIENCE), "map": lambda: next(pool.map(abs, [-1]))}[door]
+    start, left = threading.Thread.start, [None] if kind == "processes" else []
+
+    def start_few(thread: threading.Thread) -> None:
+        if not left:
+            raise RuntimeError("can't start new thread")
+        left.pop()
+        start(thread)
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="can't start new thread"):
+        patch.setattr(threading.Thread, "start", start_few)
+        call()
+
+    assert call() == 1
+
+
 # Its size.
 
 

@@ -25,6 +25,8 @@ class Kind(IntEnum):
     """To the child: keep the value in the file, which is shared under `number`."""
     FORGET = auto()
     """To the child: drop that value."""
+    BORN = auto()
+    """To the parent: it has begun."""
     READY = auto()
     """To the parent: the initializer has run."""
     FAILED = auto()

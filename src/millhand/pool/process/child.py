@@ -80,6 +80,7 @@ def main(
     """
     _stand_alone(alive, errors)
     channel, sheet = Channel(end), Sheet(memory)
+    channel.send(Kind.BORN)
     try:
         logs.send_to(log, setup.levels)
         initializer = pickle.loads(setup.initializer) if isinstance(setup.initializer, bytes) else setup.initializer

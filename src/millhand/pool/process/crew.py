@@ -124,6 +124,16 @@ class ProcessCrew(Packs, Crew):
         self.nursery.prepare()
         return Minder(self, name, number)
 
+    def hire(self, first: Callable[[], object] | None = None) -> None:
+        """Start a worker. Raises BrokenProcessPool if it cannot be started, as the standard library's pool does."""
+        try:
+            super().hire(first)
+        except RuntimeError as error:
+            with self.roster:
+                if not self._workers:
+                    self.nursery.close()
+            raise BrokenProcessPool(f"no worker can be started: {error}") from error
+
     def work(self, worker: Worker, first: Callable[[], object] | None) -> None:
         """Be a worker, from the thread's start to its end."""
         here.worker = minder = cast("Minder", worker)

@@ -87,6 +87,8 @@ class MappedInProcesses(Carried):
             self._under_way += len(items)
             blocks.append(block)
             self._blocks.append((block, 0, len(items)))
+            if not self.carriers:
+                self.send_carrier()  # it raises if nobody can come
             self.send_carriers()
 
     def _in_blocks(self, blocks: deque[Block]) -> Generator[Any, None, None]:

@@ -38,6 +38,10 @@ from millhand.pool.process.sheet import (
 LAST_WORDS: Seconds = 1.0
 """How long one that has died may take to be gone: its exit code, and the rest of what it wrote."""
 
+BIRTH: Seconds = 10.0
+"""How long one that is forked from this program may take to begin: what it needs then, another thread may have locked
+in the moment of the fork, and it would hang for ever. Otherwise it begins as late as its imports let it."""
+
 _starting = threading.Lock()
 """multiprocessing's table of processes is not made for threads."""
 
@@ -82,6 +86,7 @@ class WorkerProcess:
             ours.pop_all()
         self._channel = Channel(end)
         self._pid: int = self._process.pid
+        self._birth = BIRTH if context.get_start_method() == "fork" else None
         self._end = _watch(self._process, context)
         self._killing = threading.Lock()
         self._tasks: Sequence[object] = ()
@@ -110,6 +115,9 @@ class WorkerProcess:
         """Wait until its initializer has run; return the traceback if that failed. Raises ProcessGone."""
         if self._is_ready:
             return None
+        if self._receive(self._birth) is None:
+            self.kill_for("hangs since its fork, at a lock that another thread held; forkserver has no such trap")
+            raise ProcessGone
         kind, _, body, _ = self._receive(None)
         self._is_ready = kind is Kind.READY
         return None if self._is_ready else body.decode(errors="replace")
