@@ -156,7 +156,7 @@ class Run:
         here, there = socket.socketpair()
         memory = Memory(SIZE)
         self.channel, self.sheet = Channel(here), Sheet(memory)
-        self._theirs, self._there = Sheet(memory), there
+        self.theirs, self._there = Sheet(memory), there
         memory.close()
         self._ended: list[type] = []
         self._thread = threading.Thread(target=self._serve)
@@ -164,15 +164,15 @@ class Run:
 
     def _serve(self) -> None:
         try:
-            Bench(Channel(self._there), self._theirs).serve()
+            Bench(Channel(self._there), self.theirs).serve()
         except EOFError:
             self._ended.append(EOFError)
 
     def send(self, *calls: Callable[[], Any]) -> None:
         """Send calls, each by its name in this module."""
-        self.sheet.begin()
+        self.sheet.begin(len(calls))
         pickles = [pickle.dumps((call, (), {})) for call in calls]
-        body = b"".join(struct.pack("<I", len(each)) + each for each in pickles)
+        body = b"".join([*(struct.pack("II", 0, len(each)) for each in pickles), *pickles])
         self.channel.send(Kind.CALLS, len(calls), body)
 
     def over(self) -> int:
@@ -191,7 +191,7 @@ class Run:
         self.channel.close()
         self.outcome()
         self._there.close()
-        self._theirs.close()
+        self.theirs.close()
         self.sheet.close()
 
 
@@ -248,6 +248,35 @@ def test_the_next_frame_begins_at_the_first_place(bench: Run) -> None:
 
     assert bench.sheet.words[:2].tolist() == [1, 1]
     assert (bench.sheet.kinds[0], bench.sheet.wholes[0]) == (WHOLE, 0)
+
+
+class HaltedAtOnce(list[int]):
+    """These are the words of a sheet whose frame is halted right after the child has looked whether it is."""
+
+    def __init__(self) -> None:
+        super().__init__([0] * 3)
+        self.kept = 0
+        """How many items may run after the halt, as the parent sees it then: one may be under way."""
+
+    def __getitem__(self, n: Any) -> Any:
+        seen = super().__getitem__(n)
+        if n == HALT and not seen and self[BEGUN] >= 3:
+            self.kept = max(self[ENDED], self[BEGUN] - 1) + 1
+            self[HALT] = 1
+        return seen
+
+
+def test_a_halt_that_the_child_has_just_not_seen_keeps_no_more_than_the_item_under_way(
+    bench: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One more ran: the child had looked before it said that the next one has begun. It ran twice, and a map hung."""
+    words = HaltedAtOnce()
+    monkeypatch.setattr(bench.theirs, "words", words)
+
+    bench.channel.send(Kind.ITEMS, 10, pickle.dumps((abs, range(10))))
+    bench.over()
+
+    assert words[ENDED] == words[BEGUN] == words.kept == 3
 
 
 def test_it_ends_when_its_parent_closes_the_channel(bench: Run) -> None:

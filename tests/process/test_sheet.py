@@ -60,7 +60,7 @@ def test_the_last_of_each_part_does_not_touch_the_first_of_the_next(sheet: Sheet
 def test_a_frame_begins_with_nothing_begun_and_no_halt(sheet: Sheet) -> None:
     sheet.words[BEGUN] = sheet.words[ENDED] = sheet.words[HALT] = 7
 
-    sheet.begin()
+    sheet.begin(SLOTS)
 
     assert sheet.words[:3].tolist() == [0, 0, 0]
 

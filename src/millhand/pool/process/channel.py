@@ -12,13 +12,16 @@ from enum import IntEnum, auto
 
 _HEAD = struct.Struct("<BBQQ")
 CHUNK = 1 << 18
+AGAIN = 2**32 - 1
 
 
 class Kind(IntEnum):
     """What a message says."""
 
     CALLS = auto()
-    """To the child: run these calls. body: a length of 4 bytes, then a pickle, for each; or one in the file."""
+    """To the child: run `number` calls. body: for each the lengths of two pickles, 4 bytes each; then these, its
+    function's (AGAIN: that of the call before it; 0: it is in the other one) and the rest. With a file: one call, whose
+    function is the body, and the rest in the file."""
     ITEMS = auto()
     """To the child: run one function on some items. number: how many; body, or the file: all of it, pickled."""
     SHARE = auto()

@@ -15,11 +15,10 @@ import pickle
 import select
 import signal
 import socket
-import struct
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pickle import Pickler
@@ -27,14 +26,14 @@ from typing import Any, cast
 
 from millhand.core.errors import NotPicklable
 from millhand.pool.process import logs, shared
-from millhand.pool.process.channel import Channel, Kind
+from millhand.pool.process.channel import AGAIN, Channel, Kind
+from millhand.pool.process.packed import FUNCTIONS, call_packed
 from millhand.pool.process.parcel import Parcel, collect_large, from_file, pack
 from millhand.pool.process.sheet import (
     BEGUN,
     ENDED,
     HALT,
     LARGE,
-    NONE,
     PICKLED,
     PICKLES,
     RAISED,
@@ -128,6 +127,7 @@ class Bench:
 
     def __init__(self, channel: Channel, sheet: Sheet) -> None:
         self._channel, self._sheet = channel, sheet
+        self._functions: dict[bytes, Callable[..., Any]] = {}
         self._buffers: list[pickle.PickleBuffer] = []
         self._pickler = Pickler(sheet.map, 5, buffer_callback=partial(collect_large, self._buffers))
 
@@ -146,33 +146,53 @@ class Bench:
             if kind is Kind.ITEMS:
                 self._run_items(size, body, file)
             elif file is not None:
-                self._run_calls(iter([partial(from_file, file)]))
+                self._run_call(1, body, file)
             else:
-                self._run_calls(_unpack(body))
+                self._run_calls(size, body)
             del body
             self._channel.send(Kind.OVER, time.monotonic_ns() - began)
 
-    def _run_calls(self, calls: Iterator[Callable[[], tuple[Any, Any, Any]]]) -> None:
-        words, n = self._sheet.words, 0
-        for load in calls:
+    def _run_calls(self, size: int, body: bytes) -> None:
+        words, view, key = self._sheet.words, memoryview(body), b""
+        start = 8 * size
+        sizes = view[:start].cast("I").tolist()
+        for n, (head, data) in enumerate(zip(sizes[::2], sizes[1::2], strict=True), 1):
             if words[HALT]:
                 return
-            words[BEGUN] = n + 1
-            try:
-                fn, args, kwargs = load()
-                value = fn(*args, **kwargs)
-                del fn, args, kwargs
-            except BaseException as error:  # noqa: BLE001 - the edge of a worker: the submitter gets it, whatever it is
-                self._note_error(n, error)
+            if head != AGAIN:
+                key, start = body[start : start + head], start + head
+            start += data
+            self._run_call(n, key, view[start - data : start])
+
+    def _run_call(self, n: int, key: bytes, data: memoryview | int) -> None:
+        """Run call number `n`: of the function of that pickle, or of the one in its data; these may be in a file."""
+        words = self._sheet.words
+        words[BEGUN] = n
+        try:
+            fn = self._functions.get(key) or self._learn(key)
+            if type(data) is int:
+                value = call_packed(fn, from_file(data))
             else:
-                self._note(n, value)
-                del value
-            n += 1  # noqa: SIM113 - shown to the parent when the result is there
-            words[ENDED] = n
+                value = call_packed(fn, pickle.loads(data)) if data else fn()  # type: ignore[arg-type,misc]  # one
+        except BaseException as error:  # noqa: BLE001 - the edge of a worker: the submitter gets it, whatever it is
+            self._note_error(n - 1, error)
+        else:
+            self._note(n - 1, value)
+        words[ENDED] = n
+
+    def _learn(self, key: bytes) -> Callable[..., Any] | None:
+        """Return the function of a pickle, and know it from now on."""
+        if not key:
+            return None
+        fn: Callable[..., Any] = pickle.loads(key)
+        if len(self._functions) >= FUNCTIONS:
+            self._functions.clear()
+        self._functions[key] = fn
+        return fn
 
     def _run_items(self, size: int, body: bytes, file: int | None) -> None:
         sheet = self._sheet
-        words, kinds, wholes, n = sheet.words, sheet.kinds, sheet.wholes, 0
+        words, kinds, wholes = sheet.words, sheet.kinds, sheet.wholes
         words[BEGUN] = 1 if size == 1 else UNREAD
         try:
             fn, items = pickle.loads(body) if file is None else from_file(file)
@@ -182,31 +202,30 @@ class Bench:
                 words[ENDED] = 1
             return
         del body
-        for item in items:
-            if words[HALT]:
+        for n, item in enumerate(items):
+            words[BEGUN] = n + 1  # by which the one before has ended; then the look, or who halts it could not tell
+            if words[HALT]:  # whether this one or the one before is under way
+                words[ENDED] = words[BEGUN] = n
                 return
-            words[BEGUN] = n + 1
             try:
                 value = fn(item)
             except BaseException as error:  # noqa: BLE001 - as above
                 self._note_error(n, error)
             else:
                 # What is quickest to run is what most often returns one of these two.
-                if value is None:
-                    kinds[n] = NONE
-                elif type(value) is int and value in WHOLE_NUMBERS:
-                    wholes[n] = value
-                    kinds[n] = WHOLE
-                else:
-                    self._note(n, value)
-            n += 1  # noqa: SIM113 - as above
-            words[ENDED] = n
+                if value is not None:
+                    if type(value) is int and value in WHOLE_NUMBERS:
+                        wholes[n] = value
+                        kinds[n] = WHOLE
+                    else:
+                        self._note(n, value)
+        words[ENDED] = size
 
     def _note(self, n: int, value: object) -> None:
         """Write a result down."""
         sheet = self._sheet
         if value is None:
-            sheet.kinds[n] = NONE
+            pass  # the sheet says so
         elif type(value) is int and value in WHOLE_NUMBERS:
             sheet.wholes[n] = value
             sheet.kinds[n] = WHOLE
@@ -266,11 +285,3 @@ class Bench:
             os.close(file)
         if not parcel.is_large:
             self._sheet.words[HALT] = 1  # the sheet is full: the next frame finds it empty
-
-
-def _unpack(body: bytes) -> Iterator[Callable[[], tuple[Any, Any, Any]]]:
-    view, start, length = memoryview(body), 0, struct.Struct("<I").unpack_from
-    while start < len(body):
-        (size,) = length(body, start)
-        start += 4 + size
-        yield partial(pickle.loads, view[start - size : start])

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from millhand.core.clock import Seconds
 from millhand.core.errors import NotPicklable
-from millhand.pool.process.channel import Kind
 from millhand.pool.process.packed import Packed, name_of
-from millhand.pool.process.parcel import pack
+from millhand.pool.process.parcel import Parcel, pack
 from millhand.pool.task import Task
 from millhand.pool.terms import Terms
 
@@ -68,6 +68,9 @@ class Frame(ABC):
     def send(self, process: WorkerProcess) -> None:
         """Send it. Raises ProcessGone; Unsent: that cannot be done."""
 
+    def look_ahead(self) -> None:  # noqa: B027 - nothing follows most
+        """Prepare what is to follow it. Called when it has been sent, as time that would be spent waiting."""
+
     @abstractmethod
     def note(self, start: int, results: list[Any]) -> None:
         """Take results, from that of the call number `start` on."""
@@ -98,7 +101,7 @@ class One(Frame):
 
     def send(self, process: WorkerProcess) -> None:
         """Send it."""
-        process.send(Kind.CALLS, self._packed)
+        process.send_call(self._packed)
 
     def note(self, start: int, results: list[Any]) -> None:
         """Take the result."""
@@ -155,59 +158,93 @@ class Calls(Frame):
         self._give_back(rest)
 
 
+class Owner(Protocol):
+    """This is whose items a span has."""
+
+    @property
+    def errand(self) -> Task:
+        """The task that is cancelled with them."""
+
+    @property
+    def fn(self) -> Callable[[Any], Any]:
+        """What is called with each."""
+
+    def end(self, span: Span, start: int, results: list[Any]) -> None:
+        """Take results, from that of its item number `start` on."""
+
+    def give_back(self, span: Span, start: int, stop: int) -> None:
+        """Have some of its items done by somebody else."""
+
+    def look_ahead(self) -> Span | None:
+        """Return what the same process is to do after it; None if that is for others."""
+
+
 class Span(Frame):
     """This is a part of the items of a map, in a row.
 
     Args:
-        errand: the task that is cancelled with the map.
-        fn: what is called with each.
+        owner: whose they are.
         block: where they stand, and where their results go.
-        limits: from which to which.
-        end: called with the number of the first of some results, and these.
-        give_back: called with the limits of those that somebody else is to take.
+        start, stop: from which to which.
     """
 
-    def __init__(
-        self,
-        errand: Task,
-        fn: Callable[[Any], Any],
-        block: Block,
-        limits: tuple[int, int],
-        end: Callable[[Block, int, list[Any]], object],
-        give_back: Callable[[Block, int, int], object],
-    ) -> None:
-        self.tasks = (errand,)
-        self.start = limits[0]
-        self.size = limits[1] - limits[0]
+    def __init__(self, owner: Owner, block: Block, start: int, stop: int) -> None:
+        self.block, self.start, self.size = block, start, stop - start
+        self.tasks = (owner.errand,)
         self.patience = ITEMS if self.size > 1 else None
-        self._fn, self.block = fn, block
-        self._end, self._give_back = end, give_back
+        self.following: Span | None = None
+        """What is to run after it in the same process, as long as it has not turned out to be long."""
+        self.has_begun = False
+        self._owner = owner
+        self._parcel: Parcel | None = None
+
+    def prepare(self) -> None:
+        """Pickle it. Raises NotPicklable."""
+        items, fn = self.block.items[self.start : self.start + self.size], self._owner.fn
+        self._parcel = pack((fn, items), lambda: f"an item for {name_of(fn)}")
 
     def send(self, process: WorkerProcess) -> None:
         """Send it; or what of it can be sent."""
-        items = self.block.items[self.start : self.start + self.size]
         try:
-            parcel = pack((self._fn, items), lambda: f"an item for {name_of(self._fn)}")
+            if self._parcel is None:
+                self.prepare()
         except NotPicklable as error:
             if self.size > 1:  # find out which, one by one
                 self.cut(1)
                 self.send(process)
                 return
             raise Unsent(error) from error
-        process.send(Kind.ITEMS, parcel, self.size)
+        parcel, self._parcel = cast("Parcel", self._parcel), None
+        process.send_items(parcel, self.size)
+
+    def look_ahead(self) -> None:
+        """Pickle the one that is to follow."""
+        if self.patience is None:  # it may be long, and nothing is to wait for it
+            return
+        self.following = self._owner.look_ahead()
+        if self.following is not None:
+            with suppress(NotPicklable):  # it finds out when its turn comes
+                self.following.prepare()
 
     def note(self, start: int, results: list[Any]) -> None:
         """Keep results."""
-        self._end(self.block, self.start + start, results)
+        self._owner.end(self, start, results)
 
     def name(self, n: int) -> str:
         """Return the function's name."""
-        return name_of(self._fn)
+        return name_of(self._owner.fn)
 
     def cut(self, size: int) -> None:
-        """Give the others back."""
+        """Give the others back, and what was to follow them."""
+        self.drop_following()
         stop, self.size = self.start + self.size, size
-        self._give_back(self.block, self.start + size, stop)
+        self._owner.give_back(self, self.start + size, stop)
+
+    def drop_following(self) -> None:
+        """Leave what was to follow it to others."""
+        following, self.following = self.following, None
+        if following is not None:
+            following.cut(0)
 
 
 class Block:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+from millhand.core.clock import Seconds
 from millhand.pool.carried import Carried
 from millhand.pool.carrier import TURN, Carrier
 from millhand.pool.future import CANCELLED, End
@@ -70,7 +71,7 @@ class MappedInProcesses(Carried):
         return self._in_blocks(blocks) if self._ends is None else self._by_spans(self._ends, blocks)
 
     def _has_room(self) -> bool:
-        return self._under_way < self._room and self._door is not None
+        return self._room - self._under_way >= min(self._stride, self._room // 8 or 1) and self._door is not None
 
     def _read(self, blocks: deque[Block]) -> None:
         """Read items if there is room for some: until there is none, or the source turns out to be slow."""
@@ -149,47 +150,48 @@ class MappedInProcesses(Carried):
 
     def carry(self, carrier: Carrier, tally: Tally, worker: Worker) -> bool:
         """Do one span after the other."""
-        minder = cast("Minder", worker)
-        turn_ends = 0.0 if carrier.enough else monotonic() + TURN
+        shift = Shift(self, self._fn, carrier, tally, cast("Minder", worker))
+        span: Span | None = None
         while True:
-            span = self._cut(carrier, tally, minder)
+            span = (span and span.following) or self.cut(shift)
             if span is None:
                 if carrier.enough or self.go_home(carrier):
                     return True
                 continue
-            took, done = minder.run(span)
+            shift.begin(span)
+            took, done = shift.minder.run(span)
             if done < span.size:
                 span.cut(done)
-            if not done:  # maybe it cannot be read there: then item by item
-                self._length = 1
-            elif took is not None:
-                self._length = max(1, min(GROWTH * self._length, int(ITEMS * done / took), SLOTS))
-            now = monotonic()
-            if now > turn_ends or worker.attention:
+            self._learn(took, done)
+            if shift.is_over():
                 if self.hand_over(carrier, worker):
+                    span.drop_following()
                     return not worker.written_off
-                turn_ends = now + TURN
+                shift.go_on()
 
-    def _cut(self, carrier: Carrier, tally: Tally, minder: Minder) -> Span | None:
-        """Take as many items as make a span; None if there are none."""
+    def _learn(self, took: Seconds | None, done: int) -> None:
+        """See how long the next span should be."""
+        if not done:  # maybe it cannot be read there: then item by item
+            self._length = 1
+        elif took is not None:
+            length = int(ITEMS * done / took)
+            self._length = max(1, self._length // 2, min(GROWTH * self._length, length, SLOTS))
+
+    def cut(self, shift: Shift, *, spare: int = 0) -> Span | None:
+        """Take as many items as make a span; None if there are none, or no more than as many spans to spare."""
         with self._sending:
-            if not self._blocks:
+            if not self._blocks or (spare and self.backlog() <= spare * self._length):
                 return None
             block, start, stop = self._blocks.popleft()
-            end = min(stop, start + self._length, start + minder.allowance)
+            most = min(SLOTS, shift.minder.allowance)
+            length = min(self._length, most)
+            end = stop if stop - start <= min(length + length // 2, most) else start + length
             if end < stop:
                 self._blocks.appendleft((block, end, stop))
-        tally.pulled += end - start
-        tally.started += end - start
-        carrier.submitted_at = block.read_at
-        return Span(
-            carrier, self._fn, block, (start, end), partial(self._end, carrier, tally), partial(self._back, tally)
-        )
+        return Span(shift, block, start, end)
 
-    def _back(self, tally: Tally, block: Block, start: int, stop: int) -> None:
+    def put_back(self, block: Block, start: int, stop: int) -> None:
         """Have items wait again that a process did not come to."""
-        tally.pulled -= stop - start
-        tally.started -= stop - start
         with self._sending:
             if self._stopped:
                 return
@@ -198,10 +200,8 @@ class MappedInProcesses(Carried):
             self._end_waiting(CANCELLED, None)
         self.send_carriers()
 
-    def _end(self, carrier: Carrier, tally: Tally, block: Block, start: int, results: list[Any]) -> None:
+    def end(self, carrier: Carrier, tally: Tally, block: Block, start: int, results: list[Any]) -> None:
         """Count results, and show them to the consumer."""
-        if not results:
-            return
         now = monotonic()
         tally.time(carrier, now, len(results))
         tally.mark = now
@@ -237,3 +237,46 @@ class MappedInProcesses(Carried):
             if self._ends is not None:
                 self._ends.append(results)
             self._wake()
+
+
+class Shift:
+    """This is the work of one carrier in one worker; see Owner."""
+
+    def __init__(
+        self, work: MappedInProcesses, fn: Callable[[Any], Any], errand: Carrier, tally: Tally, minder: Minder
+    ) -> None:
+        self.fn, self.errand, self.minder = fn, errand, minder
+        self._map, self._tally = work, tally
+        self._ends_at = 0.0
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Have another turn."""
+        self._ends_at = 0.0 if self.errand.enough else monotonic() + TURN
+
+    def is_over(self) -> bool:
+        """Return whether the turn is over."""
+        return self.minder.attention or monotonic() > self._ends_at
+
+    def begin(self, span: Span) -> None:
+        """Count its items as begun."""
+        span.has_begun = True
+        self._tally.pulled += span.size
+        self._tally.started += span.size
+        self.errand.submitted_at = span.block.read_at
+
+    def end(self, span: Span, start: int, results: list[Any]) -> None:
+        """Count results, and show them to the consumer."""
+        if results:
+            self._map.end(self.errand, self._tally, span.block, span.start + start, results)
+
+    def give_back(self, span: Span, start: int, stop: int) -> None:
+        """Have some of its items done by somebody else."""
+        if span.has_begun:
+            self._tally.pulled -= stop - start
+            self._tally.started -= stop - start
+        self._map.put_back(span.block, start, stop)
+
+    def look_ahead(self) -> Span | None:
+        """Return another span, if there are enough for all."""
+        return self._map.cut(self, spare=self._map.limit)

@@ -146,6 +146,7 @@ class Minder(Worker):
         done = 0
         try:
             frame.send(process)
+            frame.look_ahead()
             took = process.wait(frame.patience and SLACK * frame.patience)
             if took is None:
                 process.halt()

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pickle import PickleBuffer, dumps, loads
+from types import FunctionType
 from typing import Any
 
 from millhand.pool.current import here
 from millhand.pool.process.luggage import Values, call_with
 from millhand.pool.process.parcel import TYPED_IN, Parcel, dump, expect_small
-from millhand.pool.process.shared import take_noticed
+from millhand.pool.process.shared import Shared, take_noticed
+
+FUNCTIONS = 1_000
+"""How many functions are known at a time, here and in a process."""
 
 
 class Packed(Parcel):
@@ -24,15 +28,25 @@ class Packed(Parcel):
         NotPicklable: it cannot be pickled.
     """
 
-    __slots__ = ("_fn",)
+    __slots__ = ("_fn", "head")
 
     def __init__(
         self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], values: Values = ()
     ) -> None:
         self._fn = fn
-        call: object = (call_with, (values, fn, args, kwargs), {}) if values else (fn, args, kwargs)
         # As `pack`, in one piece: it is half of what a submit costs.
+        head = _heads.get(fn) if type(fn) is FunctionType and not values else b""
+        self.head: bytes = _head_of(fn) if head is None else head
+        """The function's own pickle, where it travels apart, so that it is written and read only once; else empty."""
         self.buffers: Sequence[PickleBuffer] = ()
+        self.shares: tuple[Shared, ...] = ()
+        if self.head:
+            if not (args or kwargs):
+                self.data = b""
+                return
+            call: object = (args, kwargs)
+        else:
+            call = (call_with, (values, fn, args, kwargs), {}) if values else (fn, args, kwargs)
         try:
             self.data = _try(call)
         except Exception:  # noqa: BLE001 - something large, or what pickle cannot do
@@ -49,8 +63,36 @@ class Packed(Parcel):
         if run is not None:
             return run(self)
         # In the submitter's thread: `caller_runs`.
-        fn, args, kwargs = loads(self.data, buffers=self.buffers)
-        return fn(*args, **kwargs)
+        return call_packed(self._fn if self.head else None, self.data and loads(self.data, buffers=self.buffers))
+
+
+def call_packed(fn: Callable[..., Any] | None, call: Any) -> Any:
+    """Call what was unpickled: function, arguments and keyword arguments; or the latter two; or nothing."""
+    if fn is None:
+        fn, args, kwargs = call
+    elif call:
+        args, kwargs = call
+    else:
+        return fn()
+    del call  # or a large argument would live on when the function has let go of it
+    return fn(*args, **kwargs)
+
+
+_heads: dict[Callable[..., Any], bytes] = {}
+
+
+def _head_of(fn: Callable[..., Any]) -> bytes:
+    """Return the pickle of a function of a module; nothing, if that is not what it is."""
+    if TYPED_IN:
+        return b""
+    try:
+        head = dumps(fn, 5)
+    except Exception:  # noqa: BLE001 - then `dump` tries, and says why it cannot
+        return b""
+    if len(_heads) >= FUNCTIONS:
+        _heads.clear()
+    _heads[fn] = head
+    return head
 
 
 def _refuse(_: object) -> bytes:

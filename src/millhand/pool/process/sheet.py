@@ -5,9 +5,10 @@ process that dies takes at most the call with it that it runs. A pipe would do t
 often at one switch of processes, for each result; here it costs a store.
 
 Words, in the order of the sheet:
-    begun: how many calls of the frame have begun. The child writes it before a call, the parent 0 before a frame;
-        UNREAD while several are unpickled, and it is not known which of them comes to harm.
-    ended: how many have ended. The child writes it after a result, the parent 0 before a frame.
+    begun: how many calls of the frame have begun, so that all but the last of them have ended. The child writes it
+        before a call, the parent 0 before a frame; UNREAD while several are unpickled, and it is not known which of
+        them comes to harm.
+    ended: how many have ended, where that is more. The child writes it when nothing follows, the parent 0 before that.
     halt: not 0 if no further call of the frame is to begin. The parent writes it.
     kinds, one byte per call; numbers, 8 bytes per call: a result that is None, a whole number or a float stands
     in them; anything else is pickled, one behind the other, in the rest, where `numbers` tells its end.
@@ -21,7 +22,7 @@ import tempfile
 from multiprocessing import reduction
 from typing import Any
 
-SLOTS = 8_192
+SLOTS = 16_384
 """How many calls a frame may have."""
 
 ROOM = 1 << 18
@@ -87,9 +88,15 @@ class Sheet:
         numbers = self.view[_NUMBERS:PICKLES]
         self.wholes, self.reals = numbers.cast("q"), numbers.cast("d")
 
-    def begin(self) -> None:
-        """Make it ready for the next frame."""
+    def begin(self, size: int) -> None:
+        """Make it ready for a frame of so many calls."""
         self.words[BEGUN] = self.words[ENDED] = self.words[HALT] = 0
+        self.kinds[:size] = bytes(size)
+
+    @property
+    def ended(self) -> int:
+        """How many calls of the frame have ended."""
+        return max(self.words[ENDED], self.words[BEGUN] - 1)
 
     def close(self) -> None:
         """Let go of the memory."""

@@ -6,8 +6,8 @@ import os
 import select
 import signal
 import socket
-import struct
 import threading
+from array import array
 from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
@@ -19,9 +19,10 @@ from weakref import ref
 from millhand.core.clock import Seconds
 from millhand.core.errors import WorkerCrashed
 from millhand.pool.process import child, logs
-from millhand.pool.process.channel import Channel, Kind
+from millhand.pool.process.channel import AGAIN, Channel, Kind
 from millhand.pool.process.frames import Frame, Unsent
 from millhand.pool.process.lifeline import keep_from_forks
+from millhand.pool.process.packed import Packed
 from millhand.pool.process.parcel import Parcel
 from millhand.pool.process.pump import Pump, Tail
 from millhand.pool.process.results import Results
@@ -44,8 +45,6 @@ in the moment of the fork, and it would hang for ever. Otherwise it begins as la
 
 _starting = threading.Lock()
 """multiprocessing's table of processes is not made for threads."""
-
-_length = struct.Struct("<I")
 
 
 class ProcessGone(Exception):
@@ -124,7 +123,7 @@ class WorkerProcess:
 
     def begin(self, frame: Frame) -> None:
         """Be about to send a frame."""
-        self._sheet.begin()
+        self._sheet.begin(frame.size)
         self._results.begin()
         self.served += frame.size
         with self._killing:
@@ -137,29 +136,47 @@ class WorkerProcess:
             self._condemned.clear()
             return self._verdict is None
 
-    def send_calls(self, parcels: Sequence[Parcel]) -> None:
+    def send_calls(self, calls: Sequence[Packed]) -> None:
         """Send a frame of small calls. Raises ProcessGone."""
-        parts: list[bytes] = []
-        for parcel in parcels:
-            data = parcel.data
-            parts += (_length.pack(len(data)), data)
-            if parcel.shares:
-                self._send_shares(parcel)
-        self._send(Kind.CALLS, len(parcels), b"".join(parts))
+        sizes, parts, last = array("I"), [b""], None
+        for packed in calls:
+            head, data = packed.head, packed.data
+            if head is last:
+                sizes.append(AGAIN)
+            else:
+                sizes.append(len(head))
+                parts.append(head)
+                last = head
+            sizes.append(len(data))
+            parts.append(data)
+            if packed.shares:
+                self._send_shares(packed)
+        parts[0] = sizes.tobytes()
+        self._send(Kind.CALLS, len(calls), b"".join(parts))
 
-    def send(self, kind: Kind, parcel: Parcel, size: int = 1) -> None:
-        """Send a frame that is one parcel. Raises ProcessGone; Unsent: there is no memory for it."""
+    def send_call(self, packed: Packed) -> None:
+        """Send a frame that is one call. Raises ProcessGone; Unsent: there is no memory for it."""
+        if packed.is_large:
+            self._send_file(Kind.CALLS, packed, 1, packed.head)
+        else:
+            self.send_calls([packed])
+
+    def send_items(self, parcel: Parcel, size: int) -> None:
+        """Send a frame of items of a map. Raises as `send_call`."""
+        if parcel.is_large:
+            self._send_file(Kind.ITEMS, parcel, size)
+        else:
+            self._send_shares(parcel)
+            self._send(Kind.ITEMS, size, parcel.data)
+
+    def _send_file(self, kind: Kind, parcel: Parcel, size: int, body: bytes = b"") -> None:
         self._send_shares(parcel)
-        if not parcel.is_large:
-            body = parcel.data if kind is Kind.ITEMS else _length.pack(len(parcel.data)) + parcel.data
-            self._send(kind, size, body)
-            return
         try:
             file = parcel.to_file()
         except OSError as error:
             raise Unsent(error) from error
         try:
-            self._send(kind, size, file=file)
+            self._send(kind, size, body, file)
         finally:
             os.close(file)
 
@@ -196,8 +213,7 @@ class WorkerProcess:
     @property
     def ended(self) -> int:
         """How many calls of the frame have ended."""
-        ended: int = self._sheet.words[ENDED]
-        return ended
+        return self._sheet.ended
 
     @property
     def is_in_a_call(self) -> bool:
