@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import math
 import pickle
 
 import pytest
 
 from millhand.core import (
     BadArguments,
+    CircuitOpen,
     ErrorInfo,
     IllegalMove,
     JobCancelled,
@@ -16,8 +18,11 @@ from millhand.core import (
     JobNotFound,
     LeaseLost,
     MillhandError,
+    Overloaded,
     PoolClosed,
     QueueFull,
+    RateLimited,
+    RetryAfter,
     StoreError,
     SystemClock,
     TaskTimeout,
@@ -29,6 +34,10 @@ ERRORS: list[tuple[MillhandError, type[Exception], list[str]]] = [
     (QueueFull(7, 9, "come back on Monday"), MillhandError, ["come back on Monday"]),
     (PoolClosed("it was shut down"), RuntimeError, ["it was shut down"]),
     (TaskTimeout("resize", 1.5), TimeoutError, ["resize", "1.5 s"]),
+    (RetryAfter(2.5), MillhandError, ["2.5 s"]),
+    (RateLimited(0.25), MillhandError, ["0.25 s", "burst"]),
+    (CircuitOpen(30.0, "3 calls in a row failed"), MillhandError, ["30 s", "3 calls in a row failed"]),
+    (Overloaded(3.0, 2.0), MillhandError, ["3 s", "2 s", "submit less"]),
     (BadArguments("resize", "Expected `int`", "$.size"), ValueError, ["resize", "Expected `int`", "$.size"]),
     (UnknownJobType("resise", ("resize", "mail")), LookupError, ["'resise'", "mail, resize"]),
     (UnknownJobType("resise"), LookupError, ["known: none"]),
@@ -62,6 +71,12 @@ def test_an_error_is_the_same_after_a_journey(
     for copied in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
         assert type(copied) is type(error)
         assert (str(copied), vars(copied)) == (str(error), vars(error))
+
+
+@pytest.mark.parametrize("seconds", [-1.0, math.inf, math.nan])
+def test_a_wait_that_nobody_can_keep_is_refused(seconds: float) -> None:
+    with pytest.raises(ValueError, match="finite number of seconds"):
+        RetryAfter(seconds)
 
 
 def test_the_machines_clock_goes_forward() -> None:

@@ -27,13 +27,13 @@ def add(a: int, b: int = 2) -> int:
 def test_registering_returns_the_function_unchanged(jobs: Jobs) -> None:
     assert jobs.register(add) is add
     assert jobs.register("plus")(add) is add
-    assert jobs.register("sum-*", timeout=1.0, max_attempts=2, retry=Retry(Backoff(base=9.0)))(add) is add
+    assert jobs.register("sum-*", timeout=1.0, max_attempts=2, retry=Retry(backoff=Backoff(base=9.0)))(add) is add
     assert jobs.register(max_attempts=7)(jobs_of_its_own) is jobs_of_its_own
 
     assert jobs.registry.names == ["add", "jobs_of_its_own", "plus", "sum-*"]
     plus, several = jobs.registry.get("plus"), jobs.registry.get("sum-1")
     assert (plus.timeout, plus.max_attempts) == (None, 5)
-    assert (several.timeout, several.max_attempts, several.retry) == (1.0, 2, Retry(Backoff(base=9.0)))
+    assert (several.timeout, several.max_attempts, several.retry) == (1.0, 2, Retry(backoff=Backoff(base=9.0)))
 
 
 def jobs_of_its_own() -> None: ...

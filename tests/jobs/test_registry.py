@@ -41,7 +41,7 @@ def test_a_type_can_be_given_a_name(registry: Registry) -> None:
 
 
 def test_a_type_keeps_what_its_jobs_are_to_get(registry: Registry) -> None:
-    retry = Retry(Backoff(base=9.0))
+    retry = Retry(backoff=Backoff(base=9.0))
 
     added = registry.add(mail, timeout=2.0, max_attempts=9, retry=retry)
 

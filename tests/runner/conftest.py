@@ -18,7 +18,7 @@ from millhand.runner.runner import Duties
 from tests.jobs.ledger import FOR_EVER, draft, put
 from tests.runner.fakes import CountingBell, FakePool, ManualClock, RecordingStore
 
-AT_ONCE = Retry(Backoff(base=0.0))
+AT_ONCE = Retry(backoff=Backoff(base=0.0))
 
 
 @dataclass

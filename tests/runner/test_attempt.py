@@ -5,13 +5,24 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
-from millhand.core import ClaimedJob, Done, Failed, JobState, Outcome, PoolClosed, TimedOut
+from millhand.core import (
+    ClaimedJob,
+    Done,
+    Failed,
+    JobState,
+    Outcome,
+    PoolClosed,
+    RetryAfter,
+    TaskCancelled,
+    TimedOut,
+)
 from millhand.jobs import JobType, Registry
+from millhand.policy import Retry
 from millhand.runner.attempt import MAX_TRACEBACK, Attempt, Attempts, run_once
 from tests.runner.conftest import AT_ONCE, Bench, MakeBench
 from tests.runner.fakes import FakePool
@@ -113,6 +124,44 @@ def test_a_long_traceback_keeps_its_end() -> None:
     assert isinstance(outcome, Failed)
     assert len(outcome.error.traceback) == MAX_TRACEBACK
     assert outcome.error.traceback.rstrip().endswith("the end")
+
+
+def failed_with(error: BaseException, retry: Retry) -> Failed:
+    def fail() -> None:
+        raise error
+
+    job, job_type = job_of(fail)
+    outcome = run_once(job, replace(job_type, retry=retry))
+    assert isinstance(outcome, Failed)
+    return outcome
+
+
+def test_an_exception_that_the_retry_does_not_name_fails_for_good() -> None:
+    retry = Retry(retry_on=OSError)
+
+    assert not failed_with(ConnectionError(), retry).final
+    assert failed_with(ValueError(), retry).final
+
+
+def test_a_function_may_ask_for_the_wait() -> None:
+    outcome = failed_with(RetryAfter(12.5), Retry(retry_on=OSError))
+
+    assert (outcome.final, outcome.retry_after) == (False, 12.5)
+
+
+def test_a_function_that_stopped_because_it_was_asked_to_is_not_judged_by_its_exception() -> None:
+    """Its attempt timed out, which is to be tried again; the exception only says that it obeyed."""
+    assert not failed_with(TaskCancelled("job"), Retry(retry_on=OSError)).final
+
+
+def test_a_retrys_predicate_that_fails_is_what_the_job_fails_with() -> None:
+    def broken(error: BaseException) -> bool:
+        raise LookupError("no such thing")
+
+    outcome = failed_with(OSError("boom"), Retry(retry_on=broken))
+
+    assert (outcome.error.type, outcome.final) == ("LookupError", True)
+    assert "OSError: boom" in outcome.error.traceback
 
 
 @pytest.mark.parametrize("payload", ["nonsense", '{"b":1}', "{}", '{"a":"text"}', '{"a":1} x', "[" * 100_000])

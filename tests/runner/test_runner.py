@@ -18,7 +18,7 @@ from millhand.runner import Runner
 from tests.jobs.ledger import assert_counts_add_up
 from tests.runner.fakes import RecordingStore
 
-SOON = Retry(Backoff(base=0.001, cap=0.002))
+SOON = Retry(backoff=Backoff(base=0.001, cap=0.002))
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from millhand.policy import Backoff, Retry
 jobs = Jobs("sqlite:///millhand.db")
 
 
-@jobs.register(retry=Retry(Backoff(base=600.0)), max_attempts=3)
+@jobs.register(retry=Retry(backoff=Backoff(base=600.0)), max_attempts=3)
 def stubborn() -> None:
     raise OSError("not today")
 """

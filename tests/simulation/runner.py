@@ -37,7 +37,7 @@ def work(n: int) -> object:
 def make_registry() -> Registry:
     """Return the types that every simulated runner knows."""
     registry = Registry()
-    retry = Retry(Backoff(base=0.5, cap=4.0))
+    retry = Retry(backoff=Backoff(base=0.5, cap=4.0))
     registry.add(work, retry=retry)
     registry.add(work, "any-*", retry=retry)
     return registry

@@ -9,6 +9,10 @@
     ├─ NestedWaitLimit RuntimeError calls wait for calls of their own pool, deeper than it can staff
     ├─ WorkerCrashed                the process that ran the call has died
     ├─ NotPicklable    PicklingError a call, or its result, cannot travel to another process
+    ├─ RetryAfter                   raised by a call: try me again, but not sooner than this
+    ├─ RateLimited                  a rate limit has no room for the call yet
+    ├─ CircuitOpen                  a breaker lets no call through, since others have failed
+    ├─ Overloaded                   a call would come, or has come, too late to be worth running
     ├─ BadArguments    ValueError   arguments that the function's signature refuses
     ├─ UnknownJobType  LookupError  a job type that nobody registered
     ├─ JobNotFound     LookupError  no job has this id
@@ -23,6 +27,7 @@ All of them cross processes: the fields are the constructor's arguments, the tex
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from pickle import PicklingError
@@ -138,6 +143,56 @@ class NotPicklable(MillhandError, PicklingError):
             f"{self.what} cannot travel between processes ({self.reason}); "
             f"use functions and classes that stand in a module{remedy}"
         )
+
+
+class RetryAfter(MillhandError):
+    """This is raised by a call that wants to be tried again after exactly so many seconds (an HTTP 429 told it, say).
+
+    Raises:
+        ValueError: the seconds are negative, or not finite.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        if not 0 <= seconds < math.inf:  # so that NaN is refused too
+            raise ValueError(f"RetryAfter needs a finite number of seconds, 0 or more, got {seconds!r}")
+        super().__init__(seconds)
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        return f"asked to be tried again in {self.seconds:g} s"
+
+
+class RateLimited(MillhandError):
+    """This says that a call would exceed a rate limit now, and fits in `seconds` if no other takes its place."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        return f"the rate limit has room again in {self.seconds:g} s; wait that long, or raise the rate or the burst"
+
+
+class CircuitOpen(MillhandError):
+    """This says that a circuit breaker refuses calls, why, and in how many seconds it is worth asking again."""
+
+    def __init__(self, seconds: float, reason: str) -> None:
+        super().__init__(seconds, reason)
+        self.seconds, self.reason = seconds, reason
+
+    def __str__(self) -> str:
+        return f"the circuit is open, since {self.reason}; try again in {self.seconds:g} s"
+
+
+class Overloaded(MillhandError):
+    """This says that a call was refused because it takes too long to get it done: `expected` of `allowed` seconds."""
+
+    def __init__(self, expected: float, allowed: float) -> None:
+        super().__init__(expected, allowed)
+        self.expected, self.allowed = expected, allowed
+
+    def __str__(self) -> str:
+        return f"it takes {self.expected:g} s where {self.allowed:g} s are allowed; submit less, or allow more time"
 
 
 class BadArguments(MillhandError, ValueError):

@@ -22,6 +22,8 @@ class Failed:
 
     error: ErrorInfo
     final: bool = False
+    retry_after: Seconds | None = None
+    """How long to wait before the next attempt, if the function asked for that (`RetryAfter`)."""
 
 
 @dataclass(frozen=True, slots=True)

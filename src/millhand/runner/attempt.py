@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from typing import Any, Protocol
 
 from millhand.codec import encode_value
@@ -20,6 +20,7 @@ from millhand.core.job import ClaimedJob
 from millhand.core.outcome import Cancelled, Done, Failed, Outcome, TimedOut
 from millhand.jobs.current import CurrentJob, set_current_job
 from millhand.jobs.registry import JobType
+from millhand.policy.retry import Retry, asked_wait
 
 MAX_TRACEBACK = 20_000
 """Characters kept of a traceback."""
@@ -163,12 +164,21 @@ def run_once(job: ClaimedJob, job_type: JobType) -> Outcome:
     try:
         value = job_type.function(*args, **kwargs)
     except BaseException as error:  # noqa: BLE001 - the edge: also SystemExit ends only this job
-        return Failed(_describe(error))
+        return _judge(error, job_type.retry)
     try:
         return Done(encode_value(value))
     except TypeError as error:
         text = f"{job_type.name} returned something that cannot be kept: {error}"
         return Failed(ErrorInfo("BadResult", text), final=True)
+
+
+def _judge(error: BaseException, retry: Retry) -> Failed:
+    try:
+        # Who stopped because it was asked to is not judged by how it says so, but by what asked (see `Attempts._run`).
+        is_final = not (isinstance(error, CancelledError) or retry.covers(error))
+    except Exception as broken:  # noqa: BLE001 - the edge: a retry's predicate is the user's code as well
+        return Failed(_describe(broken), final=True)
+    return Failed(_describe(error), is_final, asked_wait(error))
 
 
 def _describe(error: BaseException) -> ErrorInfo:
