@@ -1,7 +1,31 @@
 """Pure answers to "now what?": each policy is a value that is given the time and never waits."""
 
 from millhand.policy.backoff import Backoff
+from millhand.policy.breaker import Breaker, BreakerState
+from millhand.policy.bulkhead import Bulkhead, BulkheadState
+from millhand.policy.gate import Gate, Limits
+from millhand.policy.keyed import PerKey
 from millhand.policy.rank import DEFAULT_AGEING, rank
+from millhand.policy.rate import Adaptive, AdaptiveState, RateLimit, RateState
 from millhand.policy.retry import Decision, Finish, Retry, RunAgain
 
-__all__ = ["DEFAULT_AGEING", "Backoff", "Decision", "Finish", "Retry", "RunAgain", "rank"]
+__all__ = [
+    "DEFAULT_AGEING",
+    "Adaptive",
+    "AdaptiveState",
+    "Backoff",
+    "Breaker",
+    "BreakerState",
+    "Bulkhead",
+    "BulkheadState",
+    "Decision",
+    "Finish",
+    "Gate",
+    "Limits",
+    "PerKey",
+    "RateLimit",
+    "RateState",
+    "Retry",
+    "RunAgain",
+    "rank",
+]
