@@ -8,6 +8,7 @@ from millhand.policy.keyed import PerKey
 from millhand.policy.rank import DEFAULT_AGEING, rank
 from millhand.policy.rate import Adaptive, AdaptiveState, RateLimit, RateState
 from millhand.policy.retry import Decision, Finish, Retry, RunAgain
+from millhand.policy.shedding import CoDel, CoDelState, DeadlineShedding
 
 __all__ = [
     "DEFAULT_AGEING",
@@ -18,6 +19,9 @@ __all__ = [
     "BreakerState",
     "Bulkhead",
     "BulkheadState",
+    "CoDel",
+    "CoDelState",
+    "DeadlineShedding",
     "Decision",
     "Finish",
     "Gate",
