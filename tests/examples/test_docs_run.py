@@ -11,7 +11,10 @@ import pytest
 from tests.architecture.test_docs import programs
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["README.md", "docs/reference/pool.md", "docs/reference/processes.md", "docs/reference/drop-in.md"]
+PAGES = [
+    "README.md",
+    *(f"docs/reference/{page}.md" for page in ("pool", "processes", "drop-in", "policies")),
+]
 SHOWN = re.compile(r"^ *print\(.*\)  # (.+)$", re.MULTILINE)
 
 PROGRAMS = [(page, line, code) for page in PAGES for line, code in programs((ROOT / page).read_text())]
