@@ -1,4 +1,4 @@
-"""What type checkers make of policies, as `pool.py` does of pools: each state is a gate, a key's object keeps its type."""
+"""What type checkers make of policies: each state is a gate, and a key's object keeps its type (see `pool.py`)."""
 
 # pyright: strict, reportUnnecessaryTypeIgnoreComment=error
 
