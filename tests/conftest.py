@@ -71,7 +71,7 @@ def no_leftovers(request: pytest.FixtureRequest) -> Iterator[None]:
     alive = sorted(thread.name for thread in new if thread.is_alive())
     if alive:
         pytest.fail(f"this test left {len(alive)} running thread(s): {', '.join(alive)}; close what started them")
-    if request.node.path.parent.name not in ("pool", "contract", "stress"):
+    if request.node.path.parent.name not in ("pool", "flow", "contract", "stress"):
         return  # elsewhere, servers, clients and databases serve all the tests of a module
     left = _open_files() - open_before
     if left:

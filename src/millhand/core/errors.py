@@ -13,6 +13,8 @@
     ├─ RateLimited                  a rate limit has no room for the call yet
     ├─ CircuitOpen                  a breaker lets no call through, since others have failed
     ├─ Overloaded                   a call would come, or has come, too late to be worth running
+    ├─ StageError                   an item failed at a stage of a pipeline; the cause is what the stage raised
+    ├─ WrongBatch      ValueError   a batch came back with more or fewer results than it had items
     ├─ BadArguments    ValueError   arguments that the function's signature refuses
     ├─ UnknownJobType  LookupError  a job type that nobody registered
     ├─ JobNotFound     LookupError  no job has this id
@@ -195,6 +197,35 @@ class Overloaded(MillhandError):
         return f"it takes {self.expected:g} s where {self.allowed:g} s are allowed; submit less, or allow more time"
 
 
+class StageError(MillhandError):
+    """This says which item failed at which stage of a pipeline; its `__cause__` is what was raised there.
+
+    Args:
+        stage: the stage's name.
+        item: what the stage was given.
+        index: which item of the source that has come of, counted from 0.
+    """
+
+    def __init__(self, stage: str, item: object, index: int) -> None:
+        super().__init__(stage, item, index)
+        self.stage, self.item, self.index = stage, item, index
+
+    def __str__(self) -> str:
+        reason = "" if self.__cause__ is None else f": {type(self.__cause__).__name__}: {self.__cause__}"
+        return f"stage {self.stage} failed with item {self.index}, {shortened(self.item)}{reason}"
+
+
+class WrongBatch(MillhandError, ValueError):
+    """This says that a function that is called with batches did not return one result for each item."""
+
+    def __init__(self, name: str, items: int, results: str) -> None:
+        super().__init__(name, items, results)
+        self.name, self.items, self.results = name, items, results
+
+    def __str__(self) -> str:
+        return f"{self.name} was given {self.items} items and returned {self.results}; return a list of one result each"
+
+
 class BadArguments(MillhandError, ValueError):
     """This says which argument a job type refuses, and why. `path` is like `$.size` or `$.items[0]`."""
 
@@ -295,3 +326,12 @@ class StoreError(MillhandError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+def shortened(value: object, limit: int = 80) -> str:
+    """Return how a value looks, cut where it would fill the screen; an object that cannot say it is named."""
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - a broken __repr__ must not hide the error that tells of its object
+        text = object.__repr__(value)
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
