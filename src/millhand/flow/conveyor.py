@@ -4,8 +4,8 @@ Guarantees:
     No more than `room` items are between the source and the consumer, wherever a slow stage makes them wait: the
     source is read again only for what was taken (CONWIP: Spearman, Woodruff, Hopp, 1990). One bound for all stages
     keeps busy whichever is the slowest, and no station ever has to wait for room in the next one.
-    The source is read only by the consumer, in its thread or task, and a result that is there waits for one item of
-    it at most.
+    The source is read only by the consumer, in its thread or task, and a result that is there waits for two items of
+    it at most: two for one, so that the room fills up even if there always is one.
 
 Races:
     A slot that ends against a consumer that is about to wait. The consumer hangs up a bell, then looks whether there
@@ -101,6 +101,11 @@ class Conveyor:
         self._needy.add(station)
         self._ring(None)
 
+    def drain(self) -> None:
+        """Let the consumer read no more."""
+        self.draining = True
+        self._ring(None)
+
     def cancel(self) -> None:
         """Stop everything; the consumer gets TaskCancelled. May be called again."""
         self.stop()
@@ -169,16 +174,16 @@ class Conveyor:
                     sink(slot.pop())
         except BaseException:
             self.stop()
-            await self._see_off()
             raise
         finally:
+            await self._see_off()
             await asyncio.to_thread(self._pools.__exit__, *sys.exc_info())
 
     def _goes_on(self) -> bool:
         """Return whether there is more to come. Raises what is to be raised instead."""
         if self.stopped:
             raise TaskCancelled(self._name)
-        if self.received > self._taken or not (self._exhausted or self.draining):
+        if not self._is_all():
             return True
         verdict, self._verdict = self._verdict, None
         if verdict is not None:
@@ -186,17 +191,18 @@ class Conveyor:
         return False
 
     def _room_left(self) -> int:
-        """Return how many items may be read now: if a result is there, one for it, unless there are plenty."""
-        under_way = self.received - self._taken
+        """Return how many items may be read now; if a result is there, two for it, until half of the room is used."""
         if self._exhausted or self.draining:
             return 0
+        room = self._room - self.received + self._taken
         if self._has_ended():
-            return 2 * under_way <= self._room
-        return self._room - under_way
+            return min(2, room) if 2 * room > self._room else 0
+        return room
 
     def _fill(self) -> None:
         """Read the source, until there is no room or a result is there."""
         room, before, ended, put = self._room_left(), self.received, self._ended, self.stations[0].put
+        ready = self._has_ended()
         try:
             for item in islice(self._source, room):
                 slot = [item, self.received, None]
@@ -204,7 +210,7 @@ class Conveyor:
                 if self._ordered:
                     ended.append(slot)
                 put(slot)
-                if self.draining or (ended and ended[0][END] is not None):
+                if self.draining or (not ready and ended and ended[0][END] is not None):
                     return
             if self.received - before < room:
                 self._exhausted = self._pulls is None or self._pulls.over
@@ -215,7 +221,7 @@ class Conveyor:
         """Return the next slot that has ended; None if it has not."""
         while self._needy:
             self._needy.pop().attend()
-        if not self._has_ended():
+        if not self._has_ended() or self.stopped:  # in this order: what was stopped fails, which is nobody's news
             return None
         self._taken += 1
         return self._ended.popleft()
@@ -225,8 +231,13 @@ class Conveyor:
 
     def _has_news(self) -> bool:
         """Return whether there is no reason to wait."""
-        pulled = self._pulls is not None and self._pulls.have_one()
-        return bool(self._needy) or self.stopped or pulled or self._has_ended()
+        if self._has_ended() or self._needy or self.stopped or (self._pulls is not None and self._pulls.have_one()):
+            return True
+        return self._is_all()
+
+    def _is_all(self) -> bool:
+        """Return whether nothing is under way, nor will be."""
+        return self.received == self._taken and (self._exhausted or self.draining)
 
     def _hang_up(self, bell: Callable[[], object]) -> bool:
         """Hang a bell up for what the consumer waits for; False if there is no need."""

@@ -206,7 +206,7 @@ class Run:
 
         It has no effect on who reads the source right now, if that waits there.
         """
-        self._under_way().draining = True
+        self._under_way().drain()
 
     def cancel(self) -> None:
         """Stop everything, and have TaskCancelled raised where the results are taken; from any thread."""

@@ -27,15 +27,16 @@ from dataclasses import dataclass
 from functools import partial
 from inspect import iscoroutinefunction
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 from millhand.core.clock import Instant, Seconds
 from millhand.core.errors import QueueFull
+from millhand.pool import current_task
 
 if TYPE_CHECKING:
     import asyncio
 
-    from millhand.pool import Pool, PoolView, ThreadPool
+    from millhand.pool import Pool, PoolView, Task, ThreadPool
 
 TURN: Seconds = 0.005
 """How long an errand works in a pool that others may use, too, before it queues again."""
@@ -228,6 +229,8 @@ class ThreadStation(Station):
     def _work(self, errand: Errand) -> None:
         """Take one slot after the other."""
         errand.began = monotonic()
+        # By itself, too: Ctrl-C may have struck whoever submitted it before he could.
+        self.calls.add(cast("Task", current_task()))
         with self._counting:
             self._errands.add(errand)
             self._starting = False  # then look for slots: see Races
