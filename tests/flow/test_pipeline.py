@@ -83,7 +83,11 @@ def test_it_gives_what_the_functions_give_one_after_the_other(
     items: list[int], workers: int, room: int, ordered: bool
 ) -> None:
     failed: list[StageError] = []
-    stages = (stage(lambda n: 6 // n, workers=workers, name="divide"), stage(lambda n: 2 * n), stage(lambda n: 1 / (n - 4)))
+    stages = (
+        stage(lambda n: 6 // n, workers=workers, name="divide"),
+        stage(lambda n: 2 * n),
+        stage(lambda n: 1 / (n - 4)),
+    )
     pipeline = Pipeline(*stages, ordered=ordered, on_error=failed.append, buffersize=room)
     expected = [1 / (2 * (6 // n) - 4) for n in items if n not in (0, 3)]
 
