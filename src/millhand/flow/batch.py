@@ -103,7 +103,7 @@ class Batcher(Generic[X, R]):
         check_count("queue_size", queue_size)
         self._pool, self._fn = pool, fn
         self._size, self._within, self._split, self._limit = min(size, queue_size), within, split, queue_size
-        self._name: str = name or getattr(fn, "__name__", type(fn).__name__)
+        self._name: str = getattr(fn, "__name__", type(fn).__name__) if name is None else name
         self._lock = threading.Lock()
         self._work_came, self._place_came = threading.Condition(self._lock), threading.Condition(self._lock)
         self._gathered: deque[Entry[X, R]] = deque()

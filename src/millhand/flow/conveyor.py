@@ -251,15 +251,14 @@ class Conveyor:
             return
         bell = threading.Lock()
         bell.acquire()
-        if self._hang_up(bell.release):
-            bell.acquire()
+        bell.acquire(timeout=-1 if self._hang_up(bell.release) else 0)
         self._bells.clear()
 
     def _wait_in_a_call(self) -> None:
         """Wait so that the pool sees it, in a worker that the stages may need."""
         bell: Future[None] = Future()
-        if self._hang_up(partial(bell.set_result, None)):
-            wait({bell, *cast("set[Future[Any]]", self._calls())}, return_when=FIRST_COMPLETED)
+        patience = None if self._hang_up(partial(bell.set_result, None)) else 0
+        wait({bell, *cast("set[Future[Any]]", self._calls())}, patience, FIRST_COMPLETED)
         self._bells.clear()
 
     async def _wait_async(self) -> None:

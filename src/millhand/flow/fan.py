@@ -62,7 +62,7 @@ def quorum(pool: Door, calls: Iterable[Callable[[], T]], n: int) -> list[T]:
         _watch(race)
     finally:
         race.end()
-    return race.results
+    return race.results[:n]
 
 
 async def aquorum(pool: Door, calls: Iterable[Callable[[], Any]], n: int) -> list[Any]:
@@ -74,7 +74,7 @@ async def aquorum(pool: Door, calls: Iterable[Callable[[], Any]], n: int) -> lis
         await _watch_async(race)
     finally:
         race.end()
-    return race.results
+    return race.results[:n]
 
 
 def hedged(pool: Door, call: Callable[[], T], *, after: Seconds, copies: int = 2) -> T:
@@ -90,10 +90,9 @@ def hedged(pool: Door, call: Callable[[], T], *, after: Seconds, copies: int = 2
     """
     race = Race([call] * check_hedge(after, copies), 1)
     try:
-        for number in range(1, copies + 1):
+        race.start(pool.submit(call))
+        while not _watch(race, after if race.started < copies else None):
             race.start(pool.submit(call))
-            if _watch(race, after if number < copies else None):
-                break
     finally:
         race.end()
     return cast("T", race.results[0])
@@ -103,10 +102,9 @@ async def ahedged(pool: Door, call: Callable[[], Any], *, after: Seconds, copies
     """Do as `hedged`, for asyncio; with a CoroutinePool, the call is an async function."""
     race = Race([call] * check_hedge(after, copies), 1)
     try:
-        for number in range(1, copies + 1):
+        race.start(pool.run(call))
+        while not await _watch_async(race, after if race.started < copies else None):
             race.start(pool.run(call))
-            if await _watch_async(race, after if number < copies else None):
-                break
     finally:
         race.end()
     return race.results[0]
@@ -143,6 +141,7 @@ class Race:
                 f"of {len(calls)} calls {n!r} cannot succeed; give more calls, or n from 1 to their number"
             )
         self.calls, self._n = calls, n
+        self.started = 0
         self.under_way: set[Call] = set()
         self.results: list[Any] = []
         self._errors: list[BaseException] = []
@@ -150,6 +149,7 @@ class Race:
     def start(self, call: Call) -> None:
         """Note a call that was submitted."""
         self.under_way.add(call)
+        self.started += 1
 
     def note(self, ended: Iterable[Call]) -> None:
         """Note calls that have ended."""
@@ -158,14 +158,14 @@ class Race:
             error = error_of(call)
             if error is not None:
                 self._errors.append(error)
-            elif len(self.results) < self._n:
+            else:
                 self.results.append(call.result())
 
     def is_over(self) -> bool:
         """Return whether enough have succeeded. Raises the errors if enough cannot succeed any more."""
         if len(self.calls) - len(self._errors) < self._n:
             raise BaseExceptionGroup(f"{len(self._errors)} of {len(self.calls)} calls failed", self._errors)
-        return len(self.results) == self._n
+        return len(self.results) >= self._n
 
     def end(self) -> None:
         """Cancel what is not needed any more."""

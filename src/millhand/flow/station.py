@@ -200,10 +200,8 @@ class ThreadStation(Station):
         try:
             submit = partial(self._belt.call, self._pool) if patiently else self._at_once.submit
             call = submit(self._work, errand)
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001 - what waits fails with it, if nobody else comes
             self._lose(error, retry=not patiently)
-            if not isinstance(error, Exception):
-                raise
         else:
             self.calls.add(call)
             call.add_done_callback(partial(self._note_end, errand))
