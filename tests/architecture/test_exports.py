@@ -36,7 +36,9 @@ def test_public_names_exist_and_stand_once_and_in_order(package):
     assert names == sorted(set(names), key=order)
 
 
-@pytest.mark.parametrize("package", ["millhand", "millhand.jobs", "millhand.runner", "millhand.server"])
+@pytest.mark.parametrize(
+    "package", ["millhand", "millhand.flow", "millhand.jobs", "millhand.runner", "millhand.server"]
+)
 def test_every_public_name_stands_on_the_reference_page_and_no_other(package):
     page = (SOURCE.parent / "docs" / "reference" / "python.md").read_text()
     section = re.search(rf"^## {re.escape(package)}\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)

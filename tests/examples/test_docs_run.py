@@ -13,7 +13,7 @@ from tests.architecture.test_docs import programs
 ROOT = Path(__file__).parents[2]
 PAGES = [
     "README.md",
-    *(f"docs/reference/{page}.md" for page in ("pool", "processes", "drop-in", "policies")),
+    *(f"docs/reference/{page}.md" for page in ("pool", "processes", "flow", "drop-in", "policies")),
 ]
 SHOWN = re.compile(r"^ *print\(.*\)  # (.+)$", re.MULTILINE)
 

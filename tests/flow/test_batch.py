@@ -338,6 +338,19 @@ def test_a_call_that_takes_no_notice_holds_a_close_that_cancels_up_for_a_second_
     assert [type(answer.exception(SOON)) for answer in answers] == [ValueError] * 2  # not split any more
 
 
+def test_an_interruption_while_it_waits_for_answers_cancels_them_and_passes(pool: ThreadPool) -> None:
+    class Interrupted(Batcher[int, int]):
+        def close(self, *, cancel: bool = False) -> None:
+            if not cancel:
+                raise KeyboardInterrupt
+            super().close(cancel=cancel)
+
+    with pytest.raises(KeyboardInterrupt), Interrupted(pool, Doubling(), within=NEVER) as batcher:
+        answer = batcher.submit(1)
+
+    assert answer.cancelled()
+
+
 @pytest.mark.untraced
 def test_ctrl_c_while_it_waits_for_answers_cancels_them(pool: ThreadPool) -> None:
     begun = threading.Event()

@@ -189,10 +189,9 @@ class ThreadStation(Station):
         )
 
     def _send(self, *, patiently: bool = False) -> None:
+        limit = 1 if patiently else self._limit
         with self._counting:
-            if self._starting or self._under_way >= self._limit or not self._inbox or self._belt.stopped:
-                return
-            if patiently and self._under_way:
+            if self._starting or self._under_way >= limit or not self._inbox or self._belt.stopped:
                 return
             self._starting = True
             self._under_way += 1
