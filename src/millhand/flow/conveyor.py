@@ -4,8 +4,8 @@ Guarantees:
     No more than `room` items are between the source and the consumer, wherever a slow stage makes them wait: the
     source is read again only for what was taken (CONWIP: Spearman, Woodruff, Hopp, 1990). One bound for all stages
     keeps busy whichever is the slowest, and no station ever has to wait for room in the next one.
-    The source is read only by the consumer, in its thread or task, and a result that is there waits for two items of
-    it at most: two for one, so that the room fills up even if there always is one.
+    The source is read only by the consumer, in its thread or task. A result that is there waits for it no longer than
+    a moment and one item.
 
 Races:
     A slot that ends against a consumer that is about to wait. The consumer hangs up a bell, then looks whether there
@@ -19,7 +19,7 @@ import asyncio
 import sys
 import threading
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -40,6 +40,9 @@ GRACE: Seconds = 1.0
 
 TURN: Seconds = 0.001
 """How long results are handed out before an event loop gets its turn."""
+
+MOMENT: Seconds = 0.0001
+"""How long the source is read while a result is there: enough for some hundred items, if it is a quick one."""
 
 LAST = object()
 
@@ -77,7 +80,13 @@ class Conveyor:
 
     # For stations, and for who stops it, in any thread.
 
-    def deliver(self, slot: Slot) -> None:
+    hungry = False
+    """It takes what it is given, and sends nobody for more."""
+
+    def feed(self) -> None:
+        """Do nothing: see `hungry`."""
+
+    def take(self, slot: Slot) -> None:
         """Take a slot that has passed the last station."""
         slot[END] = PASSED
         if not self._ordered:
@@ -124,7 +133,7 @@ class Conveyor:
 
     # For the consumer, in a thread or a task.
 
-    def results(self, source: Iterable[Any], sink: Callable[[StageError], object]) -> Iterator[Any]:
+    def results(self, source: Iterable[Any], sink: Callable[[StageError], object]) -> Generator[Any, None, None]:
         """Do it all; yield the results, and give the sink what failed."""
         ended, half = self._ended, self._room // 2
         with self._pools:
@@ -140,7 +149,8 @@ class Conveyor:
                     else:
                         sink(slot.pop())
                     # The same in short, as long as it can be: this is half of what an item costs.
-                    while ended and ended[0][END] is PASSED and self.received - self._taken > half and not self.stopped:
+                    until = self.received - half
+                    while ended and ended[0][END] is PASSED and self._taken < until and not self.stopped:
                         self._taken += 1
                         yield ended.popleft().pop(VALUE)
             except BaseException:
@@ -191,26 +201,27 @@ class Conveyor:
         return False
 
     def _room_left(self) -> int:
-        """Return how many items may be read now; if a result is there, two for it, until half of the room is used."""
+        """Return how many items may be read now; if a result is there, none before half of the room is free."""
         if self._exhausted or self.draining:
             return 0
         room = self._room - self.received + self._taken
-        if self._has_ended():
-            return min(2, room) if 2 * room > self._room else 0
-        return room
+        return room if 2 * room > self._room or not self._has_ended() else 0
 
     def _fill(self) -> None:
-        """Read the source, until there is no room or a result is there."""
-        room, before, ended, put = self._room_left(), self.received, self._ended, self.stations[0].put
-        ready = self._has_ended()
+        """Read the source until there is no room, or a result has come; if one is there, a moment is enough."""
+        room, before, ended, first = self._room_left(), self.received, self._ended, self.stations[0]
+        take, ordered = first.take, self._ordered
+        ready, until = self._has_ended(), monotonic() + MOMENT
         try:
             for item in islice(self._source, room):
                 slot = [item, self.received, None]
                 self.received += 1
-                if self._ordered:
+                if ordered:
                     ended.append(slot)
-                put(slot)
-                if self.draining or (not ready and ended and ended[0][END] is not None):
+                take(slot)
+                if first.hungry:
+                    first.feed()
+                if self.draining or (monotonic() > until if ready else ended and ended[0][END] is not None):
                     return
             if self.received - before < room:
                 self._exhausted = self._pulls is None or self._pulls.over

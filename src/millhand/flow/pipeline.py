@@ -155,16 +155,17 @@ class Run:
             raise ValueError(f"this run has begun and takes no more stages; add {other!r} before it is iterated")
         return Run(self._pipeline | other, self._source)
 
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> Any:
+    def __iter__(self) -> Generator[Any, None, None]:
+        # Not self: a call of `__next__` for each result is a twentieth of what a no-op item costs.
         if self._results is None:
             if not isinstance(self._source, Iterable):
                 raise TypeError("the source is an async iterable: use `async for`")
             conveyor, sink = self._begin()
-            self._results = cast("Any", conveyor.results(self._source, sink))
-        return next(self._results)
+            self._results = conveyor.results(self._source, sink)
+        return self._results
+
+    def __next__(self) -> Any:
+        return next(iter(self))
 
     def __aiter__(self) -> Self:
         return self
@@ -249,8 +250,8 @@ def set_up(pipeline: Pipeline) -> Conveyor:
         else:
             stations.append(PoolStation(each.name, each.fn, each.workers or room, conveyor, pool=pool))
     for station, following in pairwise(stations):
-        station.following = following.put
-    stations[-1].following = conveyor.deliver
+        station.following = following
+    stations[-1].following = conveyor
     conveyor.stations = stations
     return conveyor
 

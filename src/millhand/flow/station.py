@@ -2,14 +2,15 @@
 
 A slot is one item on its way. It goes from station to station without the consumer's thread, which costs a fraction
 of a `submit`: a station in a pool of threads is worked at by *errands*, calls that take one slot after the other and
-put each into the next station's inbox. Where calls have limits of their own, or are not a thread's, each slot is
+give each to the next station. Where calls have limits of their own, or are not a thread's, each slot is
 submitted by itself, by the consumer: so no worker ever waits for a place in another pool.
 
 Races:
-    Who puts a slot against an errand that finds none. Who puts adds the slot, then looks how many errands are under
-    way; an errand strikes itself off, then looks for slots. So at least one of them sees the other.
-    Who puts a slot against an errand that starts. While one starts, nobody sends another one; it has started, then
-    looks for slots, and sends the next one if it finds any after its own.
+    Who gives a slot against an errand that finds none. Who gives adds the slot, then looks whether the station is
+    hungry; an errand strikes itself off, which makes it hungry, then looks for slots. So at least one of them sees
+    the other.
+    Who gives a slot against an errand that starts. While one starts, nobody sends another one; it has started, then
+    looks for slots, and sends the next one if it finds any beside its own.
     A run that stops against an errand that has just taken a slot: the errand looks whether it is to stop after taking.
 
 Locks:
@@ -69,6 +70,21 @@ class StageStats:
     """What the calls have taken, all together; in a pool that is not a ThreadPool, only those that returned."""
 
 
+class Taker(Protocol):
+    """What a slot is given to; two steps, so that the first is one C call where it can be."""
+
+    @property
+    def take(self) -> Callable[[Slot], None]:
+        """Takes a slot in; from any thread. Never blocks, never raises."""
+
+    @property
+    def hungry(self) -> bool:
+        """Whether `feed` is to be called after a slot was taken in."""
+
+    def feed(self) -> None:
+        """See to it that somebody comes for what was taken in; from any thread. Never blocks, never raises."""
+
+
 class Belt(Protocol):
     """What a station asks of the run that it is part of."""
 
@@ -94,12 +110,15 @@ class Station(ABC):
         belt: what it is a part of.
     """
 
-    following: Callable[[Slot], None]
+    following: Taker
     """Takes what has passed."""
+    hungry: bool = True
+    """As a Taker's."""
 
     def __init__(self, name: str, fn: Callable[[Any], Any], limit: int, belt: Belt) -> None:
         self.name, self._fn, self._limit, self._belt = name, fn, limit, belt
         self._inbox: deque[Slot] = deque()
+        self.take = self._inbox.append
         self._counting = threading.Lock()
         self.calls: set[Call] = set()
         """Those under way."""
@@ -107,8 +126,8 @@ class Station(ABC):
         self._busy: Seconds = 0.0
 
     @abstractmethod
-    def put(self, slot: Slot) -> None:
-        """Take a slot in; from any thread. Never blocks, never raises."""
+    def feed(self) -> None:
+        """Do as a Taker does."""
 
     @abstractmethod
     def attend(self) -> None:
@@ -162,11 +181,9 @@ class ThreadStation(Station):
         self._starting = False
         """One was sent and has not looked for slots yet."""
 
-    def put(self, slot: Slot) -> None:
-        """Take a slot in, and see to it that somebody comes for it."""
-        self._inbox.append(slot)
-        if not self._starting and self._under_way < self._limit:  # only after the append: see Races
-            self._send()
+    def feed(self) -> None:
+        """Send an errand, if there may be one more."""
+        self._send()
 
     def attend(self) -> None:
         """Send an errand that has to wait for its place in the pool, if nobody is here to do what waits."""
@@ -193,7 +210,7 @@ class ThreadStation(Station):
         with self._counting:
             if self._starting or self._under_way >= limit or not self._inbox or self._belt.stopped:
                 return
-            self._starting = True
+            self._starting, self.hungry = True, False
             self._under_way += 1
         errand = Errand()
         try:
@@ -213,7 +230,7 @@ class ThreadStation(Station):
     def _lose(self, error: BaseException | None, *, retry: bool) -> None:
         """Note that an errand will not come; what waits is for the others, if there are any."""
         with self._counting:
-            self._starting = False
+            self._starting, self.hungry = False, True
             self._under_way -= 1
             alone = not self._under_way
         if alone and retry and isinstance(error, QueueFull):
@@ -230,10 +247,12 @@ class ThreadStation(Station):
         self.calls.add(cast("Task", current_task()))
         with self._counting:
             self._errands.add(errand)
-            self._starting = False  # then look for slots: see Races
+            self._starting = False
+            self.hungry = self._under_way < self._limit  # then look for slots: see Races
         if len(self._inbox) > 1:
             self._send()
-        pull, fn, put, belt, shared = self._inbox.popleft, self._fn, self.following, self._belt, self._shared
+        pull, fn, belt, shared = self._inbox.popleft, self._fn, self._belt, self._shared
+        following, take = self.following, self.following.take
         turn_ends = errand.began + TURN
         while True:
             try:
@@ -251,7 +270,9 @@ class ThreadStation(Station):
                 belt.fail(slot, self.name, error)
             else:
                 errand.passed += 1
-                put(slot)
+                take(slot)
+                if following.hungry:  # only after it was taken in: see Races
+                    following.feed()
             slot = None  # type: ignore[assignment]  # nothing here may hold it while the next one is made
             if shared and monotonic() > turn_ends:
                 if self._hand_over(errand):
@@ -262,8 +283,10 @@ class ThreadStation(Station):
         """Strike off an errand that has found nothing; False if it is to go on, since something has come."""
         with self._counting:
             self._under_way -= 1
+            self.hungry = not self._starting  # then look for slots: see Races
             if self._inbox and self._under_way < self._limit:
                 self._under_way += 1
+                self.hungry = self.hungry and self._under_way < self._limit
                 return False
             self._settle(errand)
         return True
@@ -301,9 +324,8 @@ class PoolStation(Station):
         self._pool = pool
         self._timed = timed_async if is_async(fn) else timed
 
-    def put(self, slot: Slot) -> None:
-        """Take a slot in, for the consumer to submit."""
-        self._inbox.append(slot)
+    def feed(self) -> None:
+        """Have the consumer submit what waits."""
         self._belt.ask(self)
 
     def attend(self) -> None:
@@ -343,7 +365,8 @@ class PoolStation(Station):
                 self._passed += 1
                 self._busy += seconds
             if not self._belt.stopped:
-                self.following(slot)
+                self.following.take(slot)
+                self.following.feed()
         if self._inbox:  # only after the discard: the consumer has left it there because of the limit
             self._belt.ask(self)
 

@@ -42,7 +42,7 @@ def test_a_stage_runs_in_processes(processes: ProcessPool) -> None:
 
 def test_an_item_that_kills_its_process_or_overstays_its_limit_fails_alone(processes: ProcessPool) -> None:
     failed: list[StageError] = []
-    limited = processes.with_options(timeout=0.5)
+    limited = processes.with_options(timeout=2)
     pipeline = Pipeline(stage(invert, pool=limited, workers=2), on_error=failed.append)
 
     results = list(pipeline.run([1, 13, 2, 14, 0, 4]))
