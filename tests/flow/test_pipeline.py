@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from millhand import CoroutinePool, PoolClosed, TaskCancelled, TaskTimeout, ThreadPool, check_cancelled
 from millhand.flow import Pipeline, StageError, stage
-from millhand.flow.station import PoolStation, ThreadStation
+from millhand.flow.errands import ThreadStation
+from millhand.flow.station import PoolStation
 from tests.flow.conftest import Hold
 
 SOON = 5.0

@@ -3,7 +3,8 @@
     for row in lines | stage(parse, workers=4) | stage(store, pool=database):
         ...
 
-What happens while it runs stands in `conveyor` (the whole) and `station` (one stage).
+What happens while it runs stands in `conveyor` (the whole) and `station` and `errands`
+(one stage).
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from typing import Any, Literal, Self, TypeAlias, cast
 
 from millhand.core.errors import StageError
 from millhand.flow.conveyor import Conveyor
-from millhand.flow.station import PoolStation, StageStats, Station, ThreadStation, check_count
+from millhand.flow.errands import ThreadStation
+from millhand.flow.station import PoolStation, StageStats, Station, check_count
 from millhand.pool import Pool, PoolView, ThreadPool
 
 ROOM = 1024
