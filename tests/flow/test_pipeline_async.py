@@ -118,6 +118,7 @@ def test_nothing_is_left_behind_however_it_ends(way: str, asynchronous: bool) ->
     async def consume(results: Any) -> None:
         async with results:
             async for _ in results:
+                assert await asyncio.to_thread(begun.acquire, timeout=SOON)
                 break
 
     async def main() -> None:

@@ -9,6 +9,7 @@ What happens while it runs stands in `conveyor` (the whole) and `station` and `e
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -149,6 +150,8 @@ class Run:
             raise ValueError(f"the source of a pipeline must be iterable, got {source!r}")
         self._pipeline, self._source = pipeline, source
         self._conveyor: Conveyor | None = None
+        self._making = threading.Lock()
+        """Held while that is made, by whichever thread needs it first."""
         self._results: Generator[Any, None, None] | None = None
         self._async_results: AsyncGenerator[Any, None] | None = None
 
@@ -232,9 +235,10 @@ class Run:
 
     def _under_way(self) -> Conveyor:
         """Return what carries the items, made when it is needed first."""
-        if self._conveyor is None:
-            self._conveyor = set_up(self._pipeline)
-        return self._conveyor
+        with self._making:
+            if self._conveyor is None:
+                self._conveyor = set_up(self._pipeline)
+            return self._conveyor
 
 
 def set_up(pipeline: Pipeline) -> Conveyor:
