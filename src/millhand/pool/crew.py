@@ -12,7 +12,7 @@ from concurrent.futures import BrokenExecutor
 from concurrent.futures.thread import BrokenThreadPool
 from contextlib import suppress
 from functools import partial
-from queue import Empty, SimpleQueue
+from queue import Empty
 from typing import ClassVar
 
 from millhand.core.clock import Instant, Seconds
@@ -254,23 +254,22 @@ class Crew(Roster):
             return
         task.books.overdue.add()
         task.ask()  # before the end: then its scope would hand up what it is to cancel
-        callbacks: SimpleQueue[Sequence[Callback]] = SimpleQueue()
-        # The crew first: who sees the timeout may look at the stats. Callbacks are left to the new worker,
-        # since one that takes long, or submits to a full pool, must not hold up all other timeouts.
-        replaced = self._replace(worker, task, first=lambda: call_back(task, callbacks.get()))
-        name = task.name
-        callbacks.put(task.conclude(RAISED, error))
+        name, struck_off = task.name, self._strike_off(worker, task)
+        # Only then another worker: to start a thread is to wait for it, which takes long beside threads that compute.
+        callbacks = task.conclude(RAISED, error)
         task.cancel_children()
         self.interrupt(task)
+        # Callbacks are left to the new worker, since one that takes long, or submits to a full pool, must not hold up
+        # all other timeouts.
+        if not (struck_off and self._hire_another(partial(call_back, task, callbacks))):
+            call_back(task, callbacks)
         if self.listeners and worker.written_off:
             self.listeners.tell(WorkerWrittenOff(worker.name, name))
-        if not replaced:
-            call_back(task, callbacks.get())
         if self._gave_up:
             self._fail_waiting()
 
-    def _replace(self, worker: Worker, task: Task, first: Callable[[], object]) -> bool:
-        """Strike a worker off and hire another, which calls `first`; False if that was not to be."""
+    def _strike_off(self, worker: Worker, task: Task) -> bool:
+        """Let a worker that is stuck be no more of the crew; False if it is not, or goes on."""
         with self.roster:
             if worker not in self._workers:  # written off before, in a call around this one, or the submitter itself
                 return False
@@ -282,20 +281,28 @@ class Crew(Roster):
             self._stuck.add(worker)
             self.threads.discard(worker.thread)
             interpreter_exit.forget(worker.thread)
-            stuck = f"{len(self._stuck)} of its threads are stuck in calls that overstayed their timeouts"
             if len(self._stuck) > self._size:
-                return self._give_up(stuck)
+                self._give_up(self._stuck_calls())
+            return True
+
+    def _hire_another(self, first: Callable[[], object]) -> bool:
+        """Hire a worker in the place of one that was struck off, which calls `first`; False if that cannot be done."""
+        with self.roster:
+            if self._gave_up:
+                return False
             try:
                 self.hire(first)
             except RuntimeError as error:
-                return self._give_up(f"{stuck}, and none can be added: {error}")
-            return True
+                self._give_up(f"{self._stuck_calls()}, and none can be added: {error}")
+            return not self._gave_up
 
-    def _give_up(self, reason: str) -> bool:
+    def _stuck_calls(self) -> str:
+        return f"{len(self._stuck)} of its threads are stuck in calls that overstayed their timeouts"
+
+    def _give_up(self, reason: str) -> None:
         if not self._gave_up:
             self._gave_up = True
             self.refusal = partial(PoolClosed, f"this pool has given up: {reason}")
-        return False
 
     def break_down(self, reason: str) -> None:
         """Break: refuse all work from now on, and fail what waits."""
