@@ -243,14 +243,14 @@ def test_a_call_that_returns_at_the_moment_it_times_out_does_not_cost_a_worker()
     release, ran = threading.Event(), threading.Event()
     with ThreadPool(1) as pool:
         crew = pool._crew  # noqa: SLF001 - the moment between the decision and the write-off is a private matter
-        strike_off = crew._strike_off
+        strike_off = crew._strike_off  # noqa: SLF001 - as above
 
         def strike_off_late(*args: Any, **kwargs: Any) -> bool:
             release.set()
             ran.wait(0.2)  # until the worker has left the call, and is on to the next one
             return strike_off(*args, **kwargs)
 
-        crew._strike_off = strike_off_late  # type: ignore[method-assign]  # a race is forced through it
+        crew._strike_off = strike_off_late  # type: ignore[method-assign]  # noqa: SLF001 - a race is forced through it
         overdue = pool.with_options(timeout=SOON).submit(release.wait, 5)
         behind = pool.submit(ran.set)
 
