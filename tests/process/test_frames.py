@@ -96,6 +96,7 @@ def test_an_error_keeps_its_traceback_from_over_there(pool: ProcessPool) -> None
 
     assert isinstance(error, Told)
     assert "in give" in str(error.__cause__)
+    assert "millhand" not in str(error.__cause__)
 
 
 def test_a_result_that_cannot_travel_is_told_with_its_type_and_the_reason(pool: ProcessPool) -> None:

@@ -56,6 +56,9 @@ class Setup:
     """Pickled, unless it takes along what travels only with the start of a process, such as a Queue."""
 
 
+OURS = __name__.rpartition(".")[0]
+"""Where the frames stand that are no part of a call."""
+
 WHOLE_NUMBERS = range(-(2**63), 2**63)
 
 
@@ -240,7 +243,9 @@ class Bench:
 
     def _note_error(self, n: int, error: BaseException) -> None:
         """Write down what a call raised, or what stands in for it if it cannot travel."""
-        trace = error.__traceback__ and error.__traceback__.tb_next  # without the frame of this module
+        trace = error.__traceback__
+        while trace is not None and trace.tb_frame.f_globals["__name__"].startswith(OURS):
+            trace = trace.tb_next
         text = "".join(traceback.format_exception(type(error), error, trace))
         error.__traceback__ = None
         what = f"the exception that the call raised, a {type(error).__qualname__},"

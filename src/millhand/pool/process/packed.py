@@ -74,7 +74,6 @@ def call_packed(fn: Callable[..., Any] | None, call: Any) -> Any:
         args, kwargs = call
     else:
         return fn()
-    del call  # or a large argument would live on when the function has let go of it
     return fn(*args, **kwargs)
 
 
