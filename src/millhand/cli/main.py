@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from millhand.cli.commands import list_jobs, show_job, submit_job
+from millhand.cli.gallery import show_gallery
 from millhand.cli.service import run_service
 from millhand.cli.settings import SETTINGS, Setting, SettingError, Settings, read_settings
 from millhand.cli.target import DEMO
@@ -132,6 +133,24 @@ def jobs(
     if id is not None:
         return show_job(settings.database_url, id)
     return list_jobs(settings.database_url, state=state, type=type, limit=limit)
+
+
+@app.command()
+def examples(
+    what: Annotated[
+        str | None,
+        typer.Argument(metavar="[WHAT]", help="basic, exercises, advanced, practical, all, or the name of one."),
+    ] = None,
+    *,
+    list_all: Annotated[bool, typer.Option("--list", help="Say what there is; so does no argument.")] = False,
+    check: Annotated[Path | None, typer.Option(metavar="FILE", help="Check your solution of an exercise.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs: one JSON object on each line.")] = False,
+) -> None:
+    """Run examples to learn from, and check solutions of the exercises."""
+    try:
+        raise typer.Exit(show_gallery(None if list_all else what, check, as_json=as_json))
+    except ValueError as error:
+        fail(str(error), code=2)
 
 
 def main() -> None:

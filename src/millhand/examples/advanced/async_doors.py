@@ -34,7 +34,7 @@ async def fetch(number: int) -> int:
     return number * 10
 
 
-async def main() -> None:
+async def use_both() -> None:
     """Use both kinds of pool from one loop."""
     with ThreadPool(4) as pool:
         print("threads:", await pool.run(blocking, 41))
@@ -44,5 +44,10 @@ async def main() -> None:
         print(f"coroutines: {fetched}, at most {max(at_once)} at once")
 
 
+def main() -> None:
+    """Run a loop."""
+    asyncio.run(use_both())
+
+
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()

@@ -1,0 +1,3 @@
+"""One solution for each exercise; there are others."""
+
+__all__: list[str] = []
