@@ -129,6 +129,13 @@ def test_an_example_that_raises_has_failed_and_its_traceback_is_kept(write):
     assert end.error.endswith("ZeroDivisionError: division by zero\n")
 
 
+def test_files_of_the_readers_folder_are_not_taken_for_modules(tmp_path, monkeypatch):
+    (tmp_path / "threading.py").write_text("raise RuntimeError('not this one')")
+    monkeypatch.chdir(tmp_path)
+
+    assert run(Example("basic", "priority"), keep=True).ok
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("keep", [True, False])
 def test_an_example_that_does_not_end_is_killed_with_all_that_it_has_started(write, keep):

@@ -17,11 +17,9 @@ from collections.abc import Iterator
 
 from millhand import ThreadPool
 
-read: list[int] = []
 
-
-def numbers() -> Iterator[int]:
-    """Yield the numbers from 0 on, and note how many were asked for."""
+def numbers(read: list[int]) -> Iterator[int]:
+    """Yield the numbers from 0 on, and note which were asked for."""
     number = 0
     while True:
         read.append(number)
@@ -36,8 +34,9 @@ def square(number: int) -> int:
 
 def main() -> None:
     """Take three squares, then leave."""
+    read: list[int] = []
     with ThreadPool(4) as pool:
-        for number in pool.map(square, numbers(), buffersize=10):
+        for number in pool.map(square, numbers(read), buffersize=10):
             print(number)
             if number == 4:
                 break  # what waits is cancelled
