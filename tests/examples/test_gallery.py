@@ -15,6 +15,7 @@ from millhand.examples.gallery import GALLERY, SECTIONS, Example, choose, run
 from millhand.examples.png import read_png
 from millhand.examples.practical import image_processor
 from tests.architecture.test_pool_page import rows
+from tests.process.patience import until_gone
 
 FOLDER = Path(millhand.examples.__file__).parent
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "examples.md"
@@ -137,15 +138,24 @@ def test_files_of_the_readers_folder_are_not_taken_for_modules(tmp_path, monkeyp
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("keep", [True, False])
-def test_an_example_that_does_not_end_is_killed_with_all_that_it_has_started(write, keep):
+@pytest.mark.parametrize(
+    ("call", "keep"), [("subprocess.run", True), ("subprocess.run", False), ("subprocess.Popen", True)]
+)
+def test_an_example_that_does_not_end_is_killed_with_all_that_it_has_started(write, call, keep):
     """Its child holds its stdout open, so that whoever reads that would wait for the child, too."""
-    endless = "import subprocess\nsubprocess.run(['sleep', '60'])"
-
-    end = run(write(endless), keep=keep, time_limit=0.3)
+    end = run(write(f"import subprocess\n{call}(['sleep', '60'])"), keep=keep, time_limit=0.3)
 
     assert (end.ok, end.error) == (False, "still running after 0.3 s, so it was killed\n")
     assert end.seconds < 15
+
+
+def test_what_an_example_leaves_behind_is_killed(write):
+    leave = "subprocess.Popen(['sleep', '60'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)"
+
+    end = run(write(f"import subprocess\nprint({leave}.pid)"), keep=True)
+
+    assert end.ok
+    until_gone(int(end.lines[0]))
 
 
 @pytest.mark.slow

@@ -58,6 +58,15 @@ def test_a_solution_that_ends_the_program_does_not_pass(write):
     ]
 
 
+def test_a_thread_that_a_solution_has_left_behind_does_not_hold_up_the_verdict(write):
+    """It did, until the time limit, which is longer than that of this test."""
+    endless = "import threading\nthreading.Thread(target=threading.Event().wait).start()\n"
+
+    verdicts = judge(write(endless + "def as_they_come(work, items): return [(item, len(item)) for item in items]"))
+
+    assert all(verdict.ok for verdict in verdicts)
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [

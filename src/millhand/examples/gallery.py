@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,28 +130,36 @@ def choose(what: str) -> list[Example]:
 
 
 def run(example: Example, *, keep: bool, time_limit: Seconds = TIME_LIMIT) -> Finished:
-    """Run an example in a process of its own, and return how it went; with `keep` also what it wrote, unseen.
-
-    It is killed, with all that it has started, when its time is over and when this is interrupted.
-    """
+    """Run an example in a process of its own, and return how it went; with `keep` also what it wrote, unseen."""
     began = time.monotonic()
     pipe = subprocess.PIPE if keep else None
     # -P: a file of the reader's folder that is called like a module must not be imported in its place.
     command = [sys.executable, "-P", "-m", example.module]
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, encoding="utf-8", start_new_session=True) as child:
-        try:
-            lines, error = child.communicate(timeout=time_limit)
-        except subprocess.TimeoutExpired:
-            kill(child)
-            lines, error = child.communicate()
-            error = f"{error or ''}still running after {time_limit:g} s, so it was killed\n"
-        except BaseException:  # Ctrl-C reaches this process only
-            kill(child)
-            raise
-    seconds = time.monotonic() - began
-    return Finished(example.name, seconds, child.returncode == 0, (lines or "").splitlines(), error or "")
+        text, error, in_time = finish(child, time_limit)
+    if not in_time:
+        error += f"still running after {time_limit:g} s, so it was killed\n"
+    ok = in_time and child.returncode == 0
+    return Finished(example.name, time.monotonic() - began, ok, text.splitlines(), error)
 
 
-def kill(child: subprocess.Popen[str]) -> None:
-    """Kill a process that leads a session of its own, and all that it has started."""
-    os.killpg(child.pid, signal.SIGKILL)
+def finish(child: subprocess.Popen[str], time_limit: Seconds) -> tuple[str, str, bool]:
+    """Wait for a process that leads a session; return what it wrote to its pipes, and whether it ended in time.
+
+    Nothing outlives this: neither the process nor what it has started, also if this is interrupted.
+    """
+    in_time = True
+    try:
+        out, error = child.communicate(timeout=time_limit)
+    except subprocess.TimeoutExpired:
+        in_time = False
+        _kill_session(child)
+        out, error = child.communicate()
+    finally:
+        _kill_session(child)  # what it has left behind; at Ctrl-C, which reaches this process only, all of it
+    return out or "", error or "", in_time
+
+
+def _kill_session(leader: subprocess.Popen[str]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(leader.pid, signal.SIGKILL)

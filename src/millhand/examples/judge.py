@@ -17,7 +17,7 @@ from typing import TextIO
 
 from millhand.core.clock import Seconds
 from millhand.examples.checking import lack, load
-from millhand.examples.gallery import SECTIONS, kill
+from millhand.examples.gallery import SECTIONS, finish
 
 TIME_LIMIT: Seconds = 30.0
 """When a solution that still runs is killed."""
@@ -43,16 +43,10 @@ def judge(file: Path, *, time_limit: Seconds = TIME_LIMIT) -> list[Verdict]:
         raise ValueError(f"there is no file {file}")
     command = [sys.executable, "-P", "-m", "millhand.examples.judge", str(file.resolve())]
     with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8", start_new_session=True) as child:
-        try:
-            said, _ = child.communicate(timeout=time_limit)
-            end = f"the program ended in the middle of it, with exit code {child.returncode}"
-        except subprocess.TimeoutExpired:
-            kill(child)
-            said, _ = child.communicate()
-            end = f"it still ran after {time_limit:g} s: does something wait for what never comes?"
-        except BaseException:  # Ctrl-C reaches this process only
-            kill(child)
-            raise
+        said, _, in_time = finish(child, time_limit)
+    end = f"the program ended in the middle of it, with exit code {child.returncode}"
+    if not in_time:
+        end = f"it still ran after {time_limit:g} s: does something wait for what never comes?"
     events = [json.loads(line) for line in said.splitlines()]
     verdicts = [Verdict(**event) for event in events if "ok" in event]
     if not events or "problem" in events[0]:
