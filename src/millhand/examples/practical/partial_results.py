@@ -39,13 +39,11 @@ def main() -> None:
     stopped = threading.Semaphore(0)
     with ThreadPool(2) as pool:
         futures = [pool.submit(ask, site, stopped) for site in SITES]
-        ready, late = wait(futures, timeout=DEADLINE)
+        ready, _ = wait(futures, timeout=DEADLINE)
         offers = [future.result() for future in ready]
         print(f"by the deadline: {len(offers)} offers, the best is {min(offers)}")
 
-        waited = sum(
-            future.cancel() for future in futures if future in late
-        )  # also of what runs: False, and it goes on
+        waited = sum(future.cancel() for future in futures)  # False for what has ended, or runs: that goes on
         ran = sum(future.cancel(running=True) for future in futures if not future.done())
         print(f"cancelled while they ran: {ran}, while they waited: {waited}")
         print("the hanging ones stopped:", all(stopped.acquire(timeout=10) for _ in range(ran)))
