@@ -222,6 +222,7 @@ def test_who_listens_hears_what_happens_to_a_call(make: Pools, gates: Gates) -> 
     assert late.exception(10) is not None
     pool.resume()
     pool.resize(2)
+    pool.resize(2)  # which changes nothing
     assert pool.submit(int).result(10) == 0
     pool.shutdown()
     forget()

@@ -231,12 +231,12 @@ class LoopRoster(Admission):
 
     def resize(self, size: int) -> None:
         """Change how many calls may be under way; a running call is never interrupted for it."""
-        self._size = size
+        changes, self._size = size != self._size, size
         if self._hands_over:
             self.line.resize(size)
         self._attention = True
         self._tell(self._muster)
-        if self.listeners:
+        if changes and self.listeners:
             self.listeners.tell(PoolResized(size))
 
     def pause(self) -> None:

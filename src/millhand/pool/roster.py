@@ -161,14 +161,14 @@ class Roster(Admission):
         if self._hands_over:
             self.line.resize(size)
         with self.roster:
-            self._size = size
+            changes, self._size = size != self._size, size
             self._short = True
             self._thin_out()
             while self.refusal is None and self._is_short():
                 self.hire()
         for guest in self.guests:
             guest.fit()
-        if self.listeners:
+        if changes and self.listeners:
             self.listeners.tell(PoolResized(size))
 
     def listen(self, listener: Listener) -> None:
