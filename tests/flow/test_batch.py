@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -17,7 +16,7 @@ from millhand import CoroutinePool, PoolClosed, QueueFull, ThreadPool, check_can
 from millhand.flow import Batcher, WrongBatch
 from tests.flow.conftest import Hold
 from tests.flow.test_pipeline import until
-from tests.pool.gate import Aside
+from tests.pool.gate import Aside, press_ctrl_c
 
 SOON = 5.0
 NEVER = 60.0
@@ -354,7 +353,6 @@ def test_an_interruption_while_it_waits_for_answers_cancels_them_and_passes(pool
 @pytest.mark.untraced
 def test_ctrl_c_while_it_waits_for_answers_cancels_them(pool: ThreadPool) -> None:
     begun = threading.Event()
-    main = threading.main_thread().ident or 0
 
     def spin(items: list[int]) -> list[int]:
         begun.set()
@@ -363,8 +361,7 @@ def test_ctrl_c_while_it_waits_for_answers_cancels_them(pool: ThreadPool) -> Non
 
     def press() -> None:
         assert begun.wait(SOON)
-        threading.Event().wait(0.02)
-        signal.pthread_kill(main, signal.SIGINT)
+        press_ctrl_c()
 
     presser = threading.Thread(target=press)
     presser.start()

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import gc
-import signal
 import sys
 import threading
 import time
@@ -20,6 +19,7 @@ from millhand.flow import Pipeline, StageError, stage
 from millhand.flow.errands import ThreadStation
 from millhand.flow.station import PoolStation
 from tests.flow.conftest import Hold
+from tests.pool.gate import press_ctrl_c
 
 SOON = 5.0
 
@@ -436,14 +436,11 @@ def test_ctrl_c_stops_everything_and_passes() -> None:
     begun, stopped = threading.Semaphore(0), threading.Semaphore(0)
     results = Pipeline(stage(asked_to_stop(begun, stopped), workers=1)).run(range(10))
 
-    main = threading.main_thread().ident
-    assert main is not None
-
-    def press_in_main() -> None:
+    def press() -> None:
         assert begun.acquire(timeout=SOON)
-        signal.pthread_kill(main, signal.SIGINT)
+        press_ctrl_c()
 
-    presser = threading.Thread(target=press_in_main)
+    presser = threading.Thread(target=press)
     presser.start()
     with pytest.raises(KeyboardInterrupt):
         next(results)

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from millhand.pool.interrupt import Interrupted
 from millhand.pool.options import Options
 from millhand.pool.pool import PoolView
 from millhand.pool.task import Task
-from tests.pool.gate import Gate, lost
+from tests.pool.gate import Gate, lost, press_ctrl_c
 
 
 @pytest.fixture
@@ -318,13 +317,13 @@ def test_ctrl_c_waits_half_a_second_for_a_call_that_takes_no_notice(narrow: Thre
 def test_ctrl_c_while_leaving_cancels_the_rest_and_waits_for_it(narrow: ThreadPool) -> None:
     runs = Heeding()
 
-    def press_ctrl_c() -> None:
+    def press() -> None:
         assert runs.entered.wait(5)
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        press_ctrl_c()
 
     with pytest.raises(KeyboardInterrupt), narrow.group() as group:
         running = group.submit(runs)
-        threading.Thread(target=press_ctrl_c).start()
+        threading.Thread(target=press).start()
 
     assert running.cancelled()
 
