@@ -3,16 +3,20 @@
 from typing import TYPE_CHECKING
 
 from millhand.core.errors import (
+    CircuitOpen,
     MillhandError,
     NestedWaitLimit,
     NotPicklable,
     PoolClosed,
     QueueFull,
+    RateLimited,
+    RetryAfter,
     TaskCancelled,
     TaskDropped,
     TaskTimeout,
     WorkerCrashed,
 )
+from millhand.policy import Adaptive, Backoff, Breaker, Bulkhead, RateLimit, Retry
 from millhand.pool import (
     Future,
     Group,
@@ -30,6 +34,11 @@ if TYPE_CHECKING:
     from millhand.pool.process.pool import ProcessPool
 
 __all__ = [
+    "Adaptive",
+    "Backoff",
+    "Breaker",
+    "Bulkhead",
+    "CircuitOpen",
     "CoroutinePool",
     "Future",
     "Group",
@@ -42,6 +51,10 @@ __all__ = [
     "PoolView",
     "ProcessPool",
     "QueueFull",
+    "RateLimit",
+    "RateLimited",
+    "Retry",
+    "RetryAfter",
     "SubPool",
     "TaskCancelled",
     "TaskDropped",

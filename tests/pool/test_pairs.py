@@ -12,6 +12,7 @@ from typing import Any, get_args
 import pytest
 
 from millhand import ProcessPool, TaskTimeout, ThreadPool
+from millhand.policy import Backoff, Breaker, Bulkhead, RateLimit, Retry
 from millhand.pool.current import check_cancelled
 from millhand.pool.options import WhenFull
 from millhand.pool.order import OrderName
@@ -25,6 +26,11 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "timeout": {"timeout": 60},
     "total_timeout": {"total_timeout": 60},
     "interrupt": {"interrupt": True},
+    "retry": {"retry": Retry(2, Backoff(base=0))},
+    "rate": {"rate": RateLimit(1_000, burst=2)},
+    "breaker": {"breaker": Breaker(consecutive=1, open_for=0.001), "retry": Retry(3, Backoff(base=0))},
+    "bulkhead": {"bulkhead": Bulkhead(1)},
+    "refuse": {"rate": RateLimit(1_000, burst=5), "bulkhead": Bulkhead(3), "when_limited": "refuse"},
     **{policy: {"when_full": policy, "submit_timeout": 60} for policy in get_args(WhenFull)},
 }
 

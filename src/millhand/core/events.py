@@ -25,13 +25,14 @@ class TaskEnded:
     name: str
     worker: str
     outcome: str
-    """returned, raised, cancelled, or timed out: then the future failed while the call went on."""
+    """returned, raised, cancelled, timed out (its future failed while it went on) or retried (its future has not ended,
+    since another attempt is to follow)."""
     run: Seconds
 
 
 @dataclass(frozen=True, slots=True)
 class TaskDiscarded:
-    """This says that a call will not run: `reason` is dropped, timed out or failed (with its pool)."""
+    """This says that a call will not run: `reason` is dropped, timed out, failed (with its pool) or refused."""
 
     name: str
     reason: str

@@ -46,8 +46,8 @@ class Retry:
         attempts: how many times in all a call of a pool may run; None: no bound but `deadline`. A kept job brings its
             own number, `max_attempts`.
         backoff: how long the waits are.
-        retry_on: which exceptions are worth another attempt: types, or a function that is asked about each. A call
-            of a pool that ran over its time limit failed with `TaskTimeout`; a kept job that did is always tried again.
+        retry_on: which exceptions are worth another attempt: types, or a function that is asked about each. A kept
+            job that ran over its time limit is always tried again; a call of a pool never, since it may go on.
         give_up_on: which are not, though `retry_on` has them.
         deadline: no attempt begins later than so many seconds after the first one did. None: there is no such time.
             Calls of a pool only: of a kept job nobody knows when its first attempt began.

@@ -16,129 +16,30 @@ Races:
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from functools import partial
 
-from millhand.core.clock import Instant, Seconds
-from millhand.core.errors import PoolClosed, QueueFull
+from millhand.core.clock import Seconds
+from millhand.core.errors import PoolClosed, QueueFull, TaskDropped, TaskTimeout
 from millhand.core.events import TaskDiscarded
 from millhand.pool import interpreter_exit
+from millhand.pool.course import Course
 from millhand.pool.current import here, shield
-from millhand.pool.future import End, running_loop
-from millhand.pool.guests import Guests
+from millhand.pool.front import Front
+from millhand.pool.future import running_loop
 from millhand.pool.interpreter_exit import HOOK
-from millhand.pool.listeners import Listener, Listeners
-from millhand.pool.options import Options, Settings
-from millhand.pool.queues import Line
+from millhand.pool.options import Options
 from millhand.pool.scope import leave
-from millhand.pool.stats import Books, PoolStats, Tally
-from millhand.pool.task import Task, call_back, monotonic
-from millhand.pool.terms import FOREVER
-from millhand.pool.timers import Timers
-from millhand.pool.worker import Worker
+from millhand.pool.task import Task, call_back
+from millhand.pool.terms import FOREVER, Terms
 
 MOMENT: Seconds = 0.001
 CLOSED = partial(PoolClosed, "this pool was shut down; submit before that")
 
 
-class Admission(ABC):
-    """This is the front of a crew.
-
-    Args:
-        line: where tasks wait.
-        timers: for their deadlines.
-        settings: what to do without a place, and when everything must have ended.
-    """
-
-    def __init__(self, line: Line, timers: Timers, settings: Settings) -> None:
-        self.line, self.timers = line, timers
-        self.books = Books()
-        self.listeners = Listeners()
-        self.refusal: Callable[[], Exception] | None = None
-        self._when_full, self._submit_timeout = settings.when_full, settings.submit_timeout
-        self._hands_over = settings.hands_over
-        """Nothing waits, so nothing could be dropped: whatever has no worker at once goes."""
-        self.deadline: Instant = monotonic() + (settings.total_timeout or FOREVER)
-        self.guests = Guests()
-        self._short = True
-        """Whether a submit must see to it that somebody takes the task."""
-
-    # What a kind of pool does in its own way.
-
-    @property
-    @abstractmethod
-    def staff(self) -> Admission:
-        """The crew whose workers run the tasks."""
-
-    @abstractmethod
-    def staff_up(self) -> None:
-        """See to it that somebody takes what waits. Raises RuntimeError if nobody can be had."""
-
-    @abstractmethod
-    def run_here(self, task: Task) -> None:
-        """Run a task in this thread, counted but without a place."""
-
-    @abstractmethod
-    def stop_running(self, task: Task, error: Exception) -> None:
-        """End a task that runs past its deadline with `error`, and see to the worker it is in."""
-
-    @abstractmethod
-    def interrupt(self, task: Task) -> None:
-        """Do what can be done to make a running task notice that it was asked to stop."""
-
-    def listen(self, listener: Listener) -> None:
-        """Tell a listener what happens from now on."""
-        self.listeners.append(listener)
-
-    def forget(self, listener: Listener) -> None:
-        """Tell a listener no more; nothing happens if it is not told."""
-        with suppress(ValueError):
-            self.listeners.remove(listener)
-
-    @property
-    @abstractmethod
-    def size(self) -> int:
-        """How many calls may run at once."""
-
-    @abstractmethod
-    def resize(self, size: int) -> None:
-        """Change that."""
-
-    @abstractmethod
-    def join(self, timeout: Seconds | None = None) -> bool:
-        """Wait until all has ended after a `close`; False if it has not after `timeout`."""
-
-    @abstractmethod
-    def stats(self) -> PoolStats:
-        """Return one look at everything that was counted."""
-
-    def wait_inside(self, worker: Worker, task: Task, timeout: Seconds | None) -> End:
-        """Wait for a task in a worker that the task may need."""
-        raise NotImplementedError
-
-    def admits(self, worker: Worker) -> bool:
-        """Return whether a worker may run a task of this crew now that it would otherwise wait for."""
-        return True
-
-    def counted_beside(self) -> AbstractContextManager[Tally]:
-        """Count what is done outside of a worker's loop."""
-        raise NotImplementedError
-
-    def expect_wait(self, worker: Worker) -> None:
-        """Be prepared for a worker that is about to wait for tasks of its own crew."""
-        raise NotImplementedError
-
-    def lend_place(self) -> Callable[[], object] | None:
-        """Let somebody else work as long as the call that asks awaits one of this crew; return what ends the loan.
-
-        Called in the thread of an event loop, which may be a worker itself.
-        """
-        worker = here.worker
-        if worker is not None and worker.crew is self.staff:
-            self.staff.expect_wait(worker)
-        return None
+class Admission(Front):
+    """This lets tasks into a crew. Its arguments are those of Front."""
 
     # Submitting.
 
@@ -186,12 +87,13 @@ class Admission(ABC):
 
     def reprioritise(self, task: Task, priority: int) -> bool:
         """Give a waiting task another priority; False if it does not wait."""
-        return not task.done() and self.line.reprioritise(task, priority)
+        return not task.done() and self.parking.reprioritise(task, priority)
 
     def close(self, *, cancel: bool) -> None:
         """Take no more work, cancel what waits if told to, and wake those who work; idempotent."""
         self.refusal = self.refusal or CLOSED
         if cancel:
+            self.takes_back = False
             self.cancel_waiting()
         self.line.close()
 
@@ -203,7 +105,7 @@ class Admission(ABC):
             guest.cancel_waiting()
 
     def _drain(self) -> list[Task]:
-        return self.line.drain()
+        return self.line.drain() + self.parking.parked(self)
 
     # Before the put, and after it.
 
@@ -262,13 +164,26 @@ class Admission(ABC):
             scope = parent.scope_of_children()
         if scope is not None and not task.join(scope):
             task.cancel()
+        if options.has_policies and task.end is None:
+            self._set_out(task, terms)
+
+    def _set_out(self, task: Task, terms: Terms) -> None:
+        """Prepare for a task that may have to wait for more than a worker."""
+        terms.course = Course(task.submitted_at)
+        task.at_end(self.parking.over)  # the last, so the first to be called: who sees the end finds room
+        if terms.options.gates:
+            self.line.keep_order()  # whoever had to wait for a limit keeps his age
+        try:
+            self.timers.start()
+        except RuntimeError as error:
+            self._refuse(task, error)
 
     def _follow_up(self, task: Task) -> None:
         self.look_after(task)
         terms = task.terms
         if terms is not None and terms.deadline < FOREVER and not task.done():
             try:
-                task.on_terms().alarm = self.timers.at(terms.deadline, partial(self._time_out, task))
+                task.on_terms().alarm = self.timers.at(terms.deadline, partial(self.time_out, task))
                 if task.done():  # maybe just before it had an alarm to call off
                     self._call_off(task)
             except RuntimeError as error:  # no thread can be started; a call that runs already goes on without a limit
@@ -277,23 +192,37 @@ class Admission(ABC):
 
     def look_after(self, task: Task) -> None:
         """See to it that somebody takes a task that was put, or take it back and raise if work is refused."""
-        if self.refusal is not None or interpreter_exit.is_near():
+        is_closed = self.refusal is not None or interpreter_exit.is_near()
+        stays = self.parking.held > 0 and self.staff.is_staffed  # who works does not leave before those who are held
+        if is_closed and not stays:
             self._withdraw(task, self.refusal or interpreter_exit.refusal)
         elif self._short:
             try:
                 self.staff_up()
             except RuntimeError as error:  # no thread can be started
                 refusal = error
-                self._withdraw(task, lambda: refusal)
+                if not is_closed:
+                    self._withdraw(task, lambda: refusal)
+
+    def welcome(self, task: Task) -> None:
+        """See to it that somebody takes a task that has come back to the line."""
+        try:
+            if self._short:
+                self.staff_up()
+        except RuntimeError as error:  # no thread can be started: if there are others, they come for it
+            if not self.staff.is_staffed and task.claim_waiting():
+                task.books.failed_waiting.add()
+                self._discard(task, error, "failed")
 
     def _call_off(self, task: Task) -> None:
         alarm = task.on_terms().alarm
         if alarm is not None:
             self.timers.call_off(alarm)
 
-    def _time_out(self, task: Task) -> None:
+    def time_out(self, task: Task) -> None:
         """Called by the timer: the time that a task had for waiting and running is over."""
-        error = task.describe_timeout(task.deadline - task.submitted_at, total=True)
+        since = task.submitted_at if task.course is None else task.course.submitted_at
+        error = TaskTimeout(task.name, task.deadline - since, total=True)
         if not self.expire(task, error):
             self.stop_running(task, error)
 
@@ -354,15 +283,23 @@ class Admission(ABC):
                 return True
             if self.refusal is not None:
                 return self._refuse(task, self.refusal())
+            self._drop_parked(policy)
         self.books.without_place.add()
         self._drop(dropped, policy)
         self._follow_up(task)
         return False
 
+    def _drop_parked(self, policy: str) -> None:
+        """Make room among those who wait for something else than a worker, if only such wait."""
+        if self.line.parked >= self.line.size:
+            parked = self.parking.one_of(self, newest=policy == "drop_lowest")
+            if parked is not None:
+                self._drop(parked, policy)
+
     def _drop(self, task: Task, policy: str) -> None:
         if task.claim_waiting():
             task.books.dropped.add()
-            self._discard(task, task.drop(policy), "dropped")
+            self._discard(task, TaskDropped(task.name, policy), "dropped")
 
     def _discard(self, task: Task, error: BaseException, reason: str) -> None:
         name = task.name
@@ -376,7 +313,7 @@ class Admission(ABC):
             self._refuse(task, self._full(remedy))
 
     def _full(self, remedy: str) -> QueueFull:
-        return QueueFull(self.line.waiting(), self.line.size, remedy)
+        return QueueFull(self.line.waiting() + self.line.parked, self.line.size, remedy)
 
     def _refuse(self, task: Task, error: Exception) -> bool:
         self.books.without_place.add()
@@ -387,11 +324,14 @@ class Admission(ABC):
         """Take a task back and raise, unless somebody else has taken it."""
         if task.withdraw():
             leave(task)
+            if task.course is not None:
+                self.parking.over(task)
             task.books.refused.add()
             raise error()
 
     def fail_waiting(self, error: Callable[[], Exception]) -> None:
         """End all that waits with an error."""
+        self.takes_back = False
         for task in self._drain():
             if task.claim_waiting():
                 task.books.failed_waiting.add()

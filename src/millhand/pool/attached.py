@@ -40,6 +40,11 @@ class Attached:
                 bells.pop().release()
         return self.take_callbacks()
 
+    def forget(self, hook: Callback) -> None:
+        """Have a hook not be called any more."""
+        with suppress(ValueError):  # it has been
+            self.hooks.remove(hook)
+
     def take_callbacks(self) -> Sequence[Callback]:
         """Take the callbacks off the list, so that nobody else calls them."""
         taken: list[Callback] = []

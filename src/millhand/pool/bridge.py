@@ -303,7 +303,7 @@ class Lineup:
             if task.deadline > monotonic():
                 self._crew._refuse(task, self._crew._full("none came free in time; raise submit_timeout"))
             self._crew.books.without_place.add()
-            self._crew._time_out(task)
+            self._crew.time_out(task)
         except Exception as error:  # noqa: BLE001 - the caller's, who awaits the answer
             task.refuse(error)
 

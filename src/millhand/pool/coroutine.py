@@ -10,10 +10,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, ParamSpec, Self, TypeVar
 
 from millhand.core.clock import Seconds
+from millhand.policy.breaker import Breaker
+from millhand.policy.bulkhead import Bulkhead
 from millhand.policy.rank import DEFAULT_AGEING
+from millhand.policy.rate import Adaptive, RateLimit
+from millhand.policy.retry import Retry
 from millhand.pool.future import Future
 from millhand.pool.loop_crew import LoopCrew
-from millhand.pool.options import NO_OPTIONS, Options, Settings, WhenFull, check_size
+from millhand.pool.options import NO_OPTIONS, Options, Settings, WhenFull, WhenLimited, check_size
 from millhand.pool.order import OrderName
 from millhand.pool.pool import Doors, Group, PoolView
 from millhand.pool.staffed import GRACE, StaffedPool
@@ -82,6 +86,11 @@ class CoroutineDoors(Doors):
             interrupt: bool = False,
             when_full: WhenFull | None = None,
             submit_timeout: Seconds | None = None,
+            retry: Retry | None = None,
+            rate: RateLimit | Adaptive | None = None,
+            breaker: Breaker | None = None,
+            bulkhead: Bulkhead | None = None,
+            when_limited: WhenLimited = "wait",
         ) -> CoroutineView:
             """Return an executor that submits here, with options for each call."""
             ...

@@ -10,17 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
 from concurrent.futures.thread import BrokenThreadPool
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from queue import Empty
 from typing import ClassVar
 
 from millhand.core.clock import Instant, Seconds
-from millhand.core.errors import PoolClosed
+from millhand.core.errors import PoolClosed, TaskTimeout
 from millhand.core.events import TaskEnded, TaskStarted, WorkerHired, WorkerWrittenOff
 from millhand.pool import interpreter_exit
 from millhand.pool.attached import Callback
 from millhand.pool.carried import Carried
+from millhand.pool.course import outcome_of
 from millhand.pool.current import bare, here, mark_inside
 from millhand.pool.future import RAISED, End, Future
 from millhand.pool.interrupt import Guard
@@ -98,8 +99,8 @@ class Crew(Roster):
                 item = self.hold(worker, item)
             task = line.best(item) if line.ordered else item
             if task is None:
-                if self.is_over() and not line.regroup():  # which leaves a None: the next one leaves, too
-                    return
+                if self.is_over() and not (self.parking.held or line.regroup()):
+                    return  # a None is left: the next one leaves, too
                 continue
             worker.idle = False
             worker.taken += 1
@@ -115,13 +116,19 @@ class Crew(Roster):
 
     def perform(self, task: Task, tally: Tally, worker: Worker) -> Sequence[Callback] | None:
         """Perform a task that has terms, or is to be told of; return what `Task.perform` does."""
-        listeners = task.crew.listeners
-        if not listeners or not task.counted or task.done():
+        course = None if task.terms is None else task.terms.course
+        is_told = task.crew.listeners and task.counted and not task.done()
+        if course is None and not is_told:
             return self._perform(task, tally, worker)
+        perform = partial(self._perform_told if is_told else self._perform, task, tally, worker)
+        return perform() if course is None else self.parking.attempt(task, course, perform)
+
+    def _perform_told(self, task: Task, tally: Tally, worker: Worker) -> Sequence[Callback] | None:
+        listeners = task.crew.listeners
         name, began = task.name, monotonic()
         listeners.tell(TaskStarted(name, worker.name, began - task.submitted_at))
         callbacks = self._perform(task, tally, worker)
-        outcome = "timed out" if callbacks is None or task.end is None else task.end.value
+        outcome = outcome_of(task, callbacks)
         listeners.tell(TaskEnded(name, worker.name, outcome, monotonic() - began))
         return callbacks
 
@@ -150,7 +157,7 @@ class Crew(Roster):
         terms.worker = worker
         tally.mark = now = monotonic()  # passing cancelled tasks, or the end of a pause, is no part of this run
         if terms.deadline <= now:  # its alarm is late, and to start it nevertheless would cost this worker
-            self._time_out(task)
+            self.time_out(task)
             return False
         if terms.scope is not None and terms.scope.cancelled:
             # Whoever cancels that comes to this call, but may have many to go through first. Not to be done here:
@@ -184,7 +191,8 @@ class Crew(Roster):
         inside_of, worker.task, here.worker = worker.task, task, worker
         worker.depth += 1
         try:
-            with task.crew.counted_beside() as tally:
+            stay = nullcontext() if task.course is None else self.parking.holding(task.crew)
+            with stay, task.crew.counted_beside() as tally:
                 tally.mark = monotonic()
                 plain = task.terms is None
                 call_back(task, task.perform(tally) if plain else self.perform(task, tally, worker))
@@ -213,6 +221,7 @@ class Crew(Roster):
             or not task.crew.admits(worker)
             or options.timeout is not None
             or options.interrupt
+            or options.has_policies  # it may have to wait
             or task.deadline < self._deadline_of(worker)  # whoever waits for it must learn in time that it failed
             or (outer is not None and outer.options.interrupt)  # it would be raised inside of the inner call
         )
@@ -245,7 +254,7 @@ class Crew(Roster):
             self._write_off(worker, task, error)
 
     def _strike(self, worker: Worker, task: Task) -> None:
-        error = task.describe_timeout(task.options.timeout or 0.0)
+        error = TaskTimeout(task.name, task.options.timeout or 0.0)
         if not self.expire(task, error):  # its worker had only just come to it
             self._write_off(worker, task, error)
 

@@ -21,7 +21,7 @@ Waiting without a Condition
     under it only: `wait` counts what is pending and would miscount if the state moved.
 
 Locks
-    `Watch.condition` protects the watch. `_INSTALLING` makes two who attach first agree on one place, and two
+    `Watch.condition` protects the watch. `INSTALLING` makes two who attach first agree on one place, and two
     who end a call on different grounds on one of these. Taken in this order, both re-entrant, since a finaliser
     may cancel or wait; user code is called under neither.
 """
@@ -62,7 +62,7 @@ class End(Enum):
 
 RETURNED, RAISED, CANCELLED = End  # names of their own: an attribute of an Enum costs 30 ns on 3.11
 
-_INSTALLING = threading.RLock()
+INSTALLING = threading.RLock()
 
 
 def running_loop() -> AbstractEventLoop | None:
@@ -103,7 +103,7 @@ class Future(StandardFuture[T]):
             Whether the future is cancelled; with `running`, also whether the call was asked.
         """
         if self._end is None:
-            with _INSTALLING:  # a second caller waits for the answer of the first
+            with INSTALLING:  # a second caller waits for the answer of the first
                 decided = self._claim_waiting()
                 if decided:
                     self._count_cancel()
@@ -130,7 +130,7 @@ class Future(StandardFuture[T]):
 
     def running(self) -> bool:
         """Return whether a worker is in the call right now."""
-        with _INSTALLING:  # whoever is about to cancel it, is through now
+        with INSTALLING:  # whoever is about to cancel it, is through now
             return self._end is None and not hasattr(self, "_ticket")
 
     def done(self) -> bool:
@@ -182,7 +182,7 @@ class Future(StandardFuture[T]):
             return False
         if self._take_ticket():
             return True
-        with _INSTALLING:  # whoever is about to cancel it, is through now
+        with INSTALLING:  # whoever is about to cancel it, is through now
             if self.cancelled():
                 return False
         LOGGER.critical("Future %s in unexpected state: %s", id(self), self._state)
@@ -255,12 +255,12 @@ class Future(StandardFuture[T]):
 
     def _claim_waiting(self) -> bool:
         """Take the ticket and seize the end, as one: for whoever ends a call that has not begun."""
-        with _INSTALLING:
+        with INSTALLING:
             return self._take_ticket() and self._seize_end()
 
     def _claim_running(self) -> bool:
         """Seize the end of a call that has begun: the ticket is taken, and not by one who is about to end it."""
-        with _INSTALLING:
+        with INSTALLING:
             return not hasattr(self, "_ticket") and self._seize_end()
 
     def _count_cancel(self) -> None:
@@ -304,7 +304,7 @@ class Future(StandardFuture[T]):
             raise TimeoutError
         bell = _thread.allocate_lock()
         bell.acquire()
-        with _INSTALLING:
+        with INSTALLING:
             alone = self._attached is None
             if alone:  # most who wait are: then the bell itself is all that is attached, and a round trip 10 % shorter
                 self._attached = bell
@@ -318,7 +318,7 @@ class Future(StandardFuture[T]):
 
     def _attach(self) -> Attached:
         """Return the one list of those to be told, made now if nobody needed it before."""
-        with _INSTALLING:
+        with INSTALLING:
             attached = self._attached
             if not isinstance(attached, Attached):
                 bell, attached = attached, Attached()
@@ -328,7 +328,7 @@ class Future(StandardFuture[T]):
             return attached
 
     def _detach(self, bell: _thread.LockType) -> None:
-        with _INSTALLING:
+        with INSTALLING:
             if isinstance(self._attached, Attached):
                 with suppress(ValueError):  # it may be rung right now
                     self._attached.bells.remove(bell)
@@ -341,7 +341,7 @@ class Future(StandardFuture[T]):
         if attached.watch is None:
             watch = Watch()
             # Whoever finds the watch must not see `over` before it is right: the condition is held until it is.
-            with watch.condition, _INSTALLING:
+            with watch.condition, INSTALLING:
                 if attached.watch is None:
                     attached.watch = watch  # install, then look: `_conclude` does it the other way round
                     watch.over = self._end is not None

@@ -21,6 +21,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, cast
 from weakref import ref
@@ -55,7 +56,7 @@ class Lane(Admission, Sender):
         line = Line.of(settings, self._items, limit, taken=self._taken, ended=self._ended)
         self._refusal: Callable[[], Exception] | None = None
         Sender.__init__(self, crew, limit, "a sub-pool")
-        Admission.__init__(self, line, crew.timers, settings)
+        Admission.__init__(self, line, crew.timers, settings, crew.parking)
         self.deadline = min(self.deadline, crew.deadline)
         self._parent = ref(parent)
         self._staff = cast("Crew", crew.staff)
@@ -149,7 +150,12 @@ class Lane(Admission, Sender):
         if worker is not None and self.admits(worker):
             raise RuntimeError("a task cannot wait for the end of its own pool")
         with self._away(), self._departure:
-            return self._departure.wait_for(lambda: not self.carriers, timeout)
+            return self._departure.wait_for(lambda: not (self.carriers or self.held), timeout)
+
+    def none_is_held(self) -> None:
+        """Tell `join` that no call is parked any more."""
+        with self._departure:
+            self._departure.notify_all()
 
     def _away(self) -> AbstractContextManager[None]:
         """Have another worker stand in while this one, if it is one, waits."""
@@ -189,7 +195,7 @@ class Lane(Admission, Sender):
 
     def check_open(self) -> None:
         """Raise if nothing more is to be sent: `join` may have returned."""
-        if self._refusal is not None and not self.carriers:
+        if self._refusal is not None and not (self.carriers or self.held):
             raise self._refusal()
 
     def has_room(self) -> bool:
@@ -262,8 +268,11 @@ class Lane(Admission, Sender):
         if task.terms is None and not self.listeners:
             callbacks = task.perform(own)
         else:
-            task.at_end(lambda _: None if here.worker is worker else self._replace(carrier, own))
+            replace = partial(self._replace, carrier, own, worker)
+            task.at_end(replace)
             callbacks = self._staff.perform(task, own, worker)
+            if task.course is not None and callbacks is not None:  # None: whoever ends it needs the hook yet
+                task._attach().forget(replace)  # noqa: SLF001 - as `at_end` does it; it may go on elsewhere
         if callbacks is None:
             if self._staff.is_written_off(worker):
                 return False
@@ -278,8 +287,10 @@ class Lane(Admission, Sender):
             self.line.ring()
         return True
 
-    def _replace(self, carrier: Carrier, own: Tally) -> None:
+    def _replace(self, carrier: Carrier, own: Tally, worker: Worker, _: object) -> None:
         """Have another carrier come for one whose worker is written off."""
+        if here.worker is worker:
+            return
         own.idle = True
         self.strike_off(carrier)
         with suppress(RuntimeError):  # the parent has given up, and fails what waits

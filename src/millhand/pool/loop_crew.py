@@ -23,9 +23,10 @@ from queue import Empty
 from typing import Any
 
 from millhand.core.clock import Seconds
-from millhand.core.errors import NestedWaitLimit, PoolClosed, TaskCancelled
+from millhand.core.errors import NestedWaitLimit, PoolClosed, TaskCancelled, TaskTimeout
 from millhand.core.events import TaskEnded, TaskStarted, WorkerWrittenOff
 from millhand.pool.attached import Callback
+from millhand.pool.course import outcome_of
 from millhand.pool.current import here
 from millhand.pool.future import RAISED, RETURNED, End, Future, running_loop
 from millhand.pool.listeners import Listener
@@ -225,10 +226,13 @@ class LoopCrew(LoopRoster):
         if isinstance(terms, Terms):
             terms.worker = place
             if terms.deadline <= monotonic():  # its alarm is late
-                self._time_out(task)
+                self.time_out(task)
                 return False
             if terms.scope is not None and terms.scope.cancelled:
                 return False  # whoever cancels that comes to this call: see Crew._agree
+            if terms.course is not None and (refused := self.parking.ask(task, terms.course)) is not None:
+                call_back(task, refused)
+                return False
         timeout = task.options.timeout
         if timeout is not None:
             try:
@@ -266,8 +270,9 @@ class LoopCrew(LoopRoster):
             self.line.ring()
         if place.told is not None:
             (name, began), place.told = place.told, None
-            outcome = "timed out" if callbacks is None or task.end is None else task.end.value
-            task.crew.listeners.tell(TaskEnded(name, place.name, outcome, monotonic() - began))
+            task.crew.listeners.tell(TaskEnded(name, place.name, outcome_of(task, callbacks), monotonic() - began))
+        if task.terms is not None and task.course is not None:
+            callbacks = self.parking.come_back(task, task.course, callbacks)
         if callbacks:
             call_back(task, callbacks)
             self.tally.mark = monotonic()
@@ -296,7 +301,7 @@ class LoopCrew(LoopRoster):
             place.aio.cancel()
 
     def _strike(self, worker: Worker, task: Task) -> None:
-        error = task.describe_timeout(task.options.timeout or 0.0)
+        error = TaskTimeout(task.name, task.options.timeout or 0.0)
         if worker.task is task and not self.expire(task, error):
             self.stop_running(task, error)
 

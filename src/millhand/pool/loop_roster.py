@@ -172,6 +172,11 @@ class LoopRoster(Admission):
         """Have the crew look how things are; from any thread."""
         self._tell(self._muster)
 
+    def none_is_held(self) -> None:
+        """Have the places leave if they stayed only for calls that were parked."""
+        if self.is_over():
+            self.wake()
+
     def _tell(self, function: Callable[..., object], *args: Any) -> bool:
         """Have a function called on the loop, from any thread; False if it is closed, or there is none yet."""
         if self._loop is None:
@@ -188,6 +193,8 @@ class LoopRoster(Admission):
         """Take no more work, cancel what waits if told to, let everybody leave; idempotent."""
         with self._starting:
             self.refusal = self.refusal or CLOSED
+            if self._loop is None:  # then there never will be one, and nobody else to do it
+                self.timers.stop()
         self.paused = False
         super().close(cancel=cancel)
         self._tell(self._muster)
@@ -299,7 +306,8 @@ class LoopRoster(Admission):
 
     def _look_for_the_end(self) -> None:
         """Let everybody leave if nothing waits or runs, and no more is to come; when they have left, that is it."""
-        if not self.is_over() or self._extra or self.line.has_ordered() or len(self._idle) < len(self._places):
+        at_work = self._extra or self.parking.held or self.line.has_ordered() or len(self._idle) < len(self._places)
+        if not self.is_over() or at_work:
             return
         for place in tuple(self._idle):
             self._dismiss(place)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, get_args
 
 from millhand.core.clock import Instant, Seconds
+from millhand.policy.breaker import Breaker
+from millhand.policy.bulkhead import Bulkhead
 from millhand.policy.rank import DEFAULT_AGEING
+from millhand.policy.rate import Adaptive, RateLimit
+from millhand.policy.retry import Retry
 from millhand.pool.order import OrderName
 
 if TYPE_CHECKING:
@@ -15,6 +19,9 @@ if TYPE_CHECKING:
 
 WhenFull: TypeAlias = Literal["block", "reject", "caller_runs", "drop_oldest", "drop_newest", "drop_lowest"]
 """What a submit does when every place in the queue is taken."""
+
+WhenLimited: TypeAlias = Literal["wait", "refuse"]
+"""What becomes of a call for which a rate or a bulkhead has no room."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,9 +39,16 @@ class Options:
     interrupt: bool = False
     when_full: WhenFull | None = None
     submit_timeout: Seconds | None = None
+    retry: Retry | None = None
+    rate: RateLimit | Adaptive | None = None
+    breaker: Breaker | None = None
+    bulkhead: Bulkhead | None = None
+    when_limited: WhenLimited = "wait"
     scope: Scope | None = field(default=None, repr=False)
     """The group that the call belongs to, and when that must have ended: set by the group, not by a caller."""
     deadline: Instant = field(default=float("inf"), repr=False)
+    gates: tuple[Any, ...] = field(init=False, repr=False)
+    """The limits that it must pass, in the order in which they are asked."""
     lean: bool = field(init=False, repr=False)
     """Whether a pool has nothing to note of a call with these: then they are its terms (`pool.terms`), and shared."""
     alarm: ClassVar[None] = None
@@ -42,6 +56,7 @@ class Options:
     worker: ClassVar[None] = None
     guard: ClassVar[None] = None
     asked: ClassVar[bool] = False
+    course: ClassVar[None] = None
 
     @property
     def options(self) -> Options:
@@ -55,8 +70,16 @@ class Options:
         check_priority(self.priority)
         check_when_full(self.when_full or "block")
         hash(self.key)
+        check_policies(self)
+        gates = tuple(gate for gate in (self.breaker, self.rate, self.bulkhead) if gate is not None)
+        object.__setattr__(self, "gates", gates)
         is_bound = self.scope is not None or self.deadline < float("inf") or self.total_timeout is not None
-        object.__setattr__(self, "lean", not is_bound and not self.interrupt)
+        object.__setattr__(self, "lean", not (is_bound or self.interrupt or self.has_policies))
+
+    @property
+    def has_policies(self) -> bool:
+        """Whether the call may have to wait for something else than a worker, or to run again."""
+        return bool(self.gates) or self.retry is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +141,26 @@ def check_when_full(policy: object) -> None:
     """Raise ValueError unless it is one of the six."""
     if policy not in get_args(WhenFull):
         raise ValueError(f"when_full must be one of {', '.join(get_args(WhenFull))}, got {policy!r}")
+
+
+POLICIES: dict[str, tuple[type, ...]] = {
+    "retry": (Retry,),
+    "rate": (RateLimit, Adaptive),
+    "breaker": (Breaker,),
+    "bulkhead": (Bulkhead,),
+}
+
+
+def check_policies(options: Options) -> None:
+    """Raise ValueError unless each is a policy of its kind."""
+    for name, kinds in POLICIES.items():
+        value = getattr(options, name)
+        if value is not None and not isinstance(value, kinds):
+            wanted = " or ".join(f"{kind.__name__}(...)" for kind in kinds)
+            raise ValueError(f"{name} must be {wanted} or None, got {value!r}")
+    if options.when_limited not in get_args(WhenLimited):
+        wanted = ", ".join(get_args(WhenLimited))
+        raise ValueError(f"when_limited must be one of {wanted}, got {options.when_limited!r}")
 
 
 NO_OPTIONS = Options()

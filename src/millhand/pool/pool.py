@@ -11,14 +11,18 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from millhand.core.clock import Seconds
+from millhand.policy.breaker import Breaker
+from millhand.policy.bulkhead import Bulkhead
 from millhand.policy.rank import DEFAULT_AGEING
+from millhand.policy.rate import Adaptive, RateLimit
+from millhand.policy.retry import Retry
 from millhand.pool import mapping
 from millhand.pool.admission import Admission
 from millhand.pool.future import Future
 from millhand.pool.group import Structure
 from millhand.pool.lane import Lane
 from millhand.pool.listeners import Listener
-from millhand.pool.options import NO_OPTIONS, Options, Settings, WhenFull, check_size
+from millhand.pool.options import NO_OPTIONS, Options, Settings, WhenFull, WhenLimited, check_size
 from millhand.pool.order import OrderName
 from millhand.pool.source import Plan, Site
 from millhand.pool.stats import PoolStats
@@ -168,6 +172,11 @@ class Doors(Executor):
         interrupt: bool = False,
         when_full: WhenFull | None = None,
         submit_timeout: Seconds | None = None,
+        retry: Retry | None = None,
+        rate: RateLimit | Adaptive | None = None,
+        breaker: Breaker | None = None,
+        bulkhead: Bulkhead | None = None,
+        when_limited: WhenLimited = "wait",
     ) -> PoolView:
         """Return an executor that submits here, with options for each call, in place of any that are bound already.
 
@@ -183,6 +192,11 @@ class Doors(Executor):
                 between two bytecodes, so not while it is inside of C code.
             when_full: what to do when every place is taken, in place of what the pool does.
             submit_timeout: how long to wait for a place, with "block".
+            retry: what follows an attempt that failed. The call waits for the next one without a worker.
+            rate, breaker, bulkhead: what a call must pass before it runs, at each attempt anew. Equal ones are one
+                limit for the whole pool, with one state for each `key`.
+            when_limited: "wait": a call for which the rate or the bulkhead has no room waits, without a worker;
+                "refuse": its future raises RateLimited or QueueFull. An open breaker always refuses (CircuitOpen).
 
         Raises:
             ValueError: an option is not what it should be; the message says which.
@@ -196,6 +210,11 @@ class Doors(Executor):
                 interrupt=interrupt,
                 when_full=when_full,
                 submit_timeout=submit_timeout,
+                retry=retry,
+                rate=rate,
+                breaker=breaker,
+                bulkhead=bulkhead,
+                when_limited=when_limited,
             )
         )
 
@@ -261,7 +280,7 @@ class Pool(Doors):
     def idle(self) -> int:
         """How many calls could start right now, counting workers that would be hired for them."""
         stats = self.stats()
-        return max(0, self._crew.size - stats.running - stats.waiting)
+        return max(0, self._crew.size - stats.running - max(0, stats.waiting - self._crew.line.parked))
 
     def resize(self, max_workers: int) -> None:
         """Change how many calls may run at once.

@@ -80,6 +80,8 @@ class Line:
         self.places = repeat(True, self.size)
         self.bell = False
         """Somebody waits for a place: whoever takes a task must `ring`."""
+        self.parked = 0
+        """How many wait elsewhere, and take a place nevertheless (`pool.parking`, under its lock)."""
         self.ordered = False
         self._items = items
         self._taken = taken
@@ -142,7 +144,7 @@ class Line:
         with self._freed:
             if next(self.places, False):
                 return True
-            free = self.size - self.waiting()
+            free = self._free()
             if free <= 0:
                 return False
             places = repeat(True, free)
@@ -173,7 +175,7 @@ class Line:
         with self._freed:
             self._callers.append(callback)
             self.bell = True
-            if self.size > self.waiting():
+            if self._free() > 0:
                 self._wake_one()
 
     def ring(self) -> None:
@@ -187,6 +189,9 @@ class Line:
         if self._callers:
             self._callers.popleft()()
             self.bell = self.bell or bool(self._callers)
+
+    def _free(self) -> int:
+        return self.size - self.waiting() - self.parked
 
     # Putting and taking.
 

@@ -71,7 +71,7 @@ class Roster(Admission):
         self.items: SimpleQueue[Item] = SimpleQueue()
         self.threads: set[threading.Thread] = set()
         self.roster = threading.RLock()
-        self.paused = False
+        self.paused = self._cancels = False
         self.sizing: Sizing | None = None
         """For an elastic pool, what decides its size."""
         line = Line.of(settings, self.items, size, taken=self._taken, ended=self._ended)
@@ -79,17 +79,13 @@ class Roster(Admission):
         wake = self.items.put  # all that the callback may do: it can run anywhere, also under our locks
         self._pool = ref(pool, lambda _: wake(None))
         self._size, self._name = size, name
-        self._departure = threading.Condition(self.roster)
-        self._resumed = threading.Condition(self.roster)
-        self._workers: set[Worker] = set()
-        self._stuck: set[Worker] = set()
+        self._departure, self._resumed = threading.Condition(self.roster), threading.Condition(self.roster)
+        self._workers, self._stuck = set[Worker](), set[Worker]()
         self._away: set[Worker] = set()
         """Those who wait for other calls of this crew: as many more may be hired."""
-        self._beside: set[Tally] = set()
-        self._past = Tally()
+        self._beside, self._past = set[Tally](), Tally()
         self._hired = 0
         self._fresh: Callable[[], Any] = inside if settings.copy_context else bare
-        self._cancels = False
 
     @abstractmethod
     def work(self, worker: Worker, first: Callable[[], object] | None) -> None:
@@ -122,6 +118,16 @@ class Roster(Admission):
         """Return whether workers are to leave when nothing waits any more."""
         return self.refusal is not None or interpreter_exit.is_near() or self._pool() is None
 
+    @property
+    def is_staffed(self) -> bool:
+        """Whether there is anybody to run a task."""
+        return bool(self._workers)
+
+    def none_is_held(self) -> None:
+        """Wake one worker, who passes it on, if they stayed only for calls that were parked."""
+        if self.is_over():
+            self.items.put(None)
+
     # Ending.
 
     def close(self, *, cancel: bool) -> None:
@@ -131,6 +137,7 @@ class Roster(Admission):
             self.refusal = self.refusal or CLOSED
         super().close(cancel=cancel)
         self.resume()  # then: what is to be cancelled must not start
+        self.note_departure()  # there may never have been anybody to leave
 
     def join(self, timeout: Seconds | None = None) -> bool:
         """Wait until every worker has left; False if some have not after `timeout`.
@@ -334,10 +341,8 @@ class Roster(Admission):
     def leave(self, worker: Worker) -> None:
         """Take a worker off the roster."""
         with self.roster:
-            self._workers.discard(worker)
-            self._stuck.discard(worker)
-            self._away.discard(worker)
-            self._beside.discard(worker)
+            for each in (self._workers, self._stuck, self._away, self._beside):
+                each.discard(worker)
             self._past.absorb(worker)
             self._short = True
         self.note_departure()
@@ -348,6 +353,7 @@ class Roster(Admission):
         """Tell `join`, and stop the timers when nobody needs them any more."""
         with self.roster:
             if not self._workers and self.is_over():
+                self.takes_back = False
                 self.timers.stop()
             self._departure.notify_all()
 

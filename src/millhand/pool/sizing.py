@@ -26,6 +26,11 @@ class Sized(Protocol):
         ...
 
     @property
+    def parked(self) -> int:
+        """How many of those that wait, wait for something else than a worker."""
+        ...
+
+    @property
     def stand_ins(self) -> int:
         """How many workers stand in for those who wait for other calls of the crew."""
         ...
@@ -81,19 +86,20 @@ class Sizing:
         before, ended, cpu = self._looked_at, self._ended, self._cpu
         stats = self._crew.stats()
         self._note(now, stats)
+        waiting = stats.waiting - self._crew.parked
         interval, busy = now - before, self._crew.busy
         self._scaling = self._scaling.after(
             Load(
                 interval=interval,
                 workers=stats.workers - self._crew.stand_ins,
-                waiting=0 if self._crew.paused else stats.waiting + self._crew.backlog,
+                waiting=0 if self._crew.paused else waiting + self._crew.backlog,
                 completed=self._ended - ended,
                 busy=busy * interval,
                 cpu=self._cpu - cpu,
             )
         )
         self._crew.resize(self._scaling.size)
-        is_idle = not stats.waiting and not busy and self._ended == ended
+        is_idle = waiting <= 0 and not busy and self._ended == ended
         return NEVER if is_idle and self._scaling.size == self._scaling.low else now + INTERVAL
 
     def _note(self, now: Instant, stats: PoolStats) -> None:
@@ -112,7 +118,7 @@ class Sizing:
             with self._waking:
                 self._rests = True
             self._crew.staff_up_at_next_submit()
-            if self._crew.stats().waiting or self._crew.busy:
+            if self._crew.stats().waiting > self._crew.parked or self._crew.busy:
                 self.wake()
         else:
             self._set_alarm(due)

@@ -111,6 +111,8 @@ class PoolStats:
     """Workers that take tasks."""
     written_off: int
     """Workers that take no more tasks, because the call that they are in ran over its timeout and never returned."""
+    retried: int = 0
+    """Attempts that failed and were followed by another one; none of them is counted as submitted, or as failed."""
     wait_time: Histogram = Histogram()
     """From submit to start, of the calls that ran."""
     run_time: Histogram = Histogram()
@@ -233,7 +235,17 @@ class Tally:
 class Books:
     """This is what a crew counts beside the tallies of its workers, and how all of it is read."""
 
-    __slots__ = ("cancels", "dropped", "expired", "failed_waiting", "overdue", "refused", "stopped", "without_place")
+    __slots__ = (
+        "cancels",
+        "dropped",
+        "expired",
+        "failed_waiting",
+        "overdue",
+        "refused",
+        "retried",
+        "stopped",
+        "without_place",
+    )
 
     def __init__(self) -> None:
         self.cancels = Counter()
@@ -248,6 +260,8 @@ class Books:
         """Tasks that could not be run because the pool broke or gave up."""
         self.overdue = Counter()
         """Tasks that timed out while they ran."""
+        self.retried = Counter()
+        """Attempts after which a task waits again."""
         self.without_place = Counter()
         """Submissions that took no place in the queue: refused or dropped at the door, or run by their submitter."""
 
@@ -264,7 +278,7 @@ class Books:
         unrun = self.failed_waiting.read()
         cancelled, stopped = self.cancels.read(), self.stopped.read()
         dropped, refused = self.dropped.read(), self.refused.read()
-        started = sum(tally.started for tally in tallies)
+        started, retried = self._starts(tallies)
         pulled = sum(tally.pulled for tally in tallies)
         # One that is cancelled while it stands at the door is counted out before it is counted in.
         out = started + cancelled + expired + unrun + dropped + refused
@@ -281,7 +295,16 @@ class Books:
             refused=refused,
             workers=workers,
             written_off=written_off,
+            retried=retried,
         )
+
+    def _starts(self, tallies: Sequence[Tally]) -> tuple[int, int]:
+        """Return how many tasks have started, not counting attempts that were followed by another; and those."""
+        retried = -1
+        while retried != self.retried.read():  # one that waits and starts again in between would count as two
+            retried = self.retried.read()
+            started = sum(tally.started for tally in tallies)
+        return started - retried, retried
 
 
 def summary(

@@ -18,7 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from millhand.core.clock import Instant, Seconds
-from millhand.core.errors import TaskCancelled, TaskDropped, TaskTimeout
+from millhand.core.errors import TaskCancelled
 from millhand.pool.attached import Callback
 from millhand.pool.current import here, mark_inside, shield
 from millhand.pool.future import CANCELLED, RAISED, RETURNED, End, Future
@@ -30,6 +30,7 @@ from millhand.pool.terms import FOREVER, PLAIN, Terms
 
 if TYPE_CHECKING:
     from millhand.pool.admission import Admission
+    from millhand.pool.course import Course
     from millhand.pool.order import Turn
     from millhand.pool.worker import Worker
 
@@ -197,6 +198,8 @@ class Task(Future[Any]):
         None if it has ended before: it timed out, and is counted as that.
         """
         tally.lap(self)
+        if end is RAISED and self.course and (value := self.course.after(self, value, tally.mark)) is None:  # type: ignore[arg-type]  # it was raised
+            return ()  # another attempt is to follow: whoever has let it begin one parks it
         if not self.seize_end():
             self._fn = None
             return None
@@ -236,14 +239,6 @@ class Task(Future[Any]):
         self._drop_call()
         return True
 
-    def drop(self, policy: str) -> TaskDropped:
-        """Return the error for a call that is dropped."""
-        return TaskDropped(self.name, policy)
-
-    def describe_timeout(self, timeout: Seconds, *, total: bool = False) -> TaskTimeout:
-        """Return the error for a call that takes too long; only before its end, which lets go of the call."""
-        return TaskTimeout(self.name, timeout, total)
-
     # Its terms, as if it always had some.
 
     @property
@@ -271,6 +266,11 @@ class Task(Future[Any]):
     def deadline(self) -> Instant:
         """When it must have ended, monotonic; infinite if there is no such time."""
         return (self.terms or PLAIN).deadline
+
+    @property
+    def course(self) -> Course | None:
+        """What it goes through, if it has policies."""
+        return (self.terms or PLAIN).course
 
     @property
     def worker(self) -> Worker | None:
@@ -313,6 +313,8 @@ class Task(Future[Any]):
         if super().cancel():
             return
         self.ask()
+        if self.course is not None and super().cancel():  # an attempt has ended, and it waits for the next
+            return
         self.crew.interrupt(self)  # before what it may wait for ends, or it may end first
         self.cancel_children()
 

@@ -12,6 +12,7 @@ from millhand.core.clock import Instant
 from millhand.pool.options import NO_OPTIONS, Options
 
 if TYPE_CHECKING:
+    from millhand.pool.course import Course
     from millhand.pool.interrupt import Guard
     from millhand.pool.scope import Scope
     from millhand.pool.timers import Alarm
@@ -28,7 +29,7 @@ class Terms:
     """
 
     lean = False
-    __slots__ = ("alarm", "asked", "deadline", "guard", "options", "own_scope", "scope", "worker")
+    __slots__ = ("alarm", "asked", "course", "deadline", "guard", "options", "own_scope", "scope", "worker")
 
     def __init__(self, options: Options = NO_OPTIONS) -> None:
         self.options = options
@@ -46,6 +47,8 @@ class Terms:
         """What lets it be interrupted, if it asked for that."""
         self.asked = False
         """Whether it was asked to stop while it ran."""
+        self.course: Course | None = None
+        """What it goes through, if it has policies."""
 
 
 PLAIN = NO_OPTIONS

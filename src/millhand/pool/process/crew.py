@@ -167,7 +167,7 @@ class ProcessCrew(Packs, Crew):
                 item = self._next(worker)
                 task = line.best(item) if line.ordered else item
                 if task is None:
-                    if self.is_over() and not self._back and not line.regroup():
+                    if self.is_over() and not (self._back or self.parking.held or line.regroup()):
                         return
                     continue
                 worker.idle = False
