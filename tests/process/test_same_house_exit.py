@@ -71,13 +71,20 @@ class Program:
         return False
 
 
-BUSY = """
+READY = """
 with Pool(2) as pool:
-    assert pool.submit(int).result() == 0
+    for future in [pool.submit(time.sleep, 0.5) for _ in range(2)]: future.result()
+"""
+"""Both processes have begun: one that is about to has a traceback of its own to show for a Ctrl-C."""
+
+BUSY = (
+    READY
+    + """
     for _ in range(2): pool.submit(time.sleep, 30)
     waiting = [pool.submit(print, "never") for _ in range(1_000)]
     print("full", flush=True)
 """
+)
 
 
 @pytest.mark.parametrize("body", ["    time.sleep(30)\n", "    waiting[-1].result()\n", "    pass\n"])
@@ -95,9 +102,7 @@ def test_control_c_ends_the_program_soon_with_one_traceback(kind: str, body: str
 
 
 def test_control_c_in_a_map_ends_the_program_soon_with_one_traceback(kind: str) -> None:
-    program = Program(
-        kind, "with Pool(2) as pool:\n    for _ in pool.map(time.sleep, [0, 0, 30, 30]): print(1, flush=True)\n"
-    )
+    program = Program(kind, READY + "    for _ in pool.map(time.sleep, [0, 0, 30, 30]): print(1, flush=True)\n")
     program.await_line("1")
 
     program.interrupt()
