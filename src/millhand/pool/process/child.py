@@ -172,11 +172,10 @@ class Bench:
         words = self._sheet.words
         words[BEGUN] = n
         try:
-            fn = self._functions.get(key) or self._learn(key)
-            if type(data) is int:
-                value = call_packed(fn, from_file(data))
-            else:
-                value = call_packed(fn, pickle.loads(data)) if data else fn()  # type: ignore[arg-type,misc]  # one
+            value = call_packed(  # the data first: its file is closed, whatever comes of the function
+                from_file(data) if isinstance(data, int) else data and pickle.loads(data),
+                self._functions.get(key) or self._learn(key),
+            )
         except BaseException as error:  # noqa: BLE001 - the edge of a worker: the submitter gets it, whatever it is
             self._note_error(n - 1, error)
         else:

@@ -63,10 +63,10 @@ class Packed(Parcel):
         if run is not None:
             return run(self)
         # In the submitter's thread: `caller_runs`.
-        return call_packed(self._fn if self.head else None, self.data and loads(self.data, buffers=self.buffers))
+        return call_packed(self.data and loads(self.data, buffers=self.buffers), self._fn if self.head else None)
 
 
-def call_packed(fn: Callable[..., Any] | None, call: Any) -> Any:
+def call_packed(call: Any, fn: Callable[..., Any] | None) -> Any:
     """Call what was unpickled: function, arguments and keyword arguments; or the latter two; or nothing."""
     if fn is None:
         fn, args, kwargs = call
